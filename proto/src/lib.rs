@@ -1,0 +1,4 @@
+//! What crosses a process boundary of copepod, without behaviour: the CRI between its clients and the daemon, the
+//! extra shim service and the bundle's files between daemon and shim.
+
+pub mod bundle;

@@ -1,0 +1,2 @@
+//! Enforces the architecture (see src/README.md).
+
