@@ -1,0 +1,5 @@
+//! copepod: a Kubernetes container runtime. The map of this crate is `src/README.md`; what each floor may know is
+//! enforced by `tests/tidy.rs`.
+
+pub mod base;
+pub mod domain;
