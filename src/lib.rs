@@ -3,3 +3,9 @@
 
 pub mod base;
 pub mod domain;
+pub mod image;
+pub mod network;
+pub mod oci;
+pub mod runtime;
+pub mod snapshot;
+pub mod state;
