@@ -1,0 +1,39 @@
+//! Drivers' errors as clients must be told: the one place that gives them a kind.
+
+use crate::domain::error::{Failure, Kind};
+use crate::image::PullError;
+use crate::network::NetworkError;
+use crate::oci::OciError;
+use crate::runtime::RuntimeError;
+use crate::snapshot::SnapshotError;
+use crate::state::StateError;
+
+/// The store failed.
+pub(crate) fn state(doing: &str, error: StateError) -> Failure {
+    Failure::caused(Kind::Internal, doing, error)
+}
+
+/// A shim or a cgroup failed.
+pub(crate) fn runtime(doing: impl Into<String>, error: RuntimeError) -> Failure {
+    Failure::caused(Kind::Unknown, doing, error)
+}
+
+/// A writable layer failed.
+pub(crate) fn snapshot(doing: impl Into<String>, error: SnapshotError) -> Failure {
+    Failure::caused(Kind::Unknown, doing, error)
+}
+
+/// The network failed.
+pub(crate) fn network(doing: impl Into<String>, error: NetworkError) -> Failure {
+    Failure::caused(Kind::Unknown, doing, error)
+}
+
+/// The configuration cannot become a container.
+pub(crate) fn oci(doing: impl Into<String>, error: OciError) -> Failure {
+    Failure::caused(Kind::InvalidArgument, doing, error)
+}
+
+/// A pull failed.
+pub(crate) fn pull(doing: impl Into<String>, error: PullError) -> Failure {
+    Failure::caused(Kind::Unknown, doing, error)
+}
