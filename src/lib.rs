@@ -2,6 +2,7 @@
 //! enforced by `tests/tidy.rs`.
 
 pub mod base;
+pub mod config;
 pub mod domain;
 pub mod image;
 pub mod network;
@@ -10,3 +11,4 @@ pub mod ops;
 pub mod runtime;
 pub mod snapshot;
 pub mod state;
+pub mod telemetry;
