@@ -2,10 +2,13 @@
 //! enforced by `tests/tidy.rs`.
 
 pub mod base;
+pub mod config;
 pub mod domain;
 pub mod image;
 pub mod network;
 pub mod oci;
+pub mod ops;
 pub mod runtime;
 pub mod snapshot;
 pub mod state;
+pub mod telemetry;
