@@ -7,6 +7,7 @@ mod create_container;
 mod driver;
 mod exec;
 mod gc;
+mod host_files;
 mod images;
 mod names;
 mod pod_files;

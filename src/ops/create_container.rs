@@ -11,14 +11,14 @@ use crate::domain::container::{Container, ContainerSpec, ContainerState, Signal}
 use crate::domain::error::{Failure, Kind};
 use crate::domain::image::{Image, Layer};
 use crate::domain::pod::{NamespaceMode, Pod};
-use crate::domain::security::{Privilege, ResolvedUser};
+use crate::domain::security::ResolvedUser;
 use crate::oci;
 use crate::ops::names::Claim;
 use crate::ops::stage::stage;
 use crate::ops::table::{ContainerEntry, PodEntry};
 use crate::ops::undo::Undo;
 use crate::ops::user::{self, Files};
-use crate::ops::{CreateContainer, Inner, driver, pod_files, pod_init};
+use crate::ops::{CreateContainer, Inner, driver, host_files, pod_files, pod_init};
 use crate::runtime::{Build, Stdio};
 use crate::state::Change;
 
@@ -76,7 +76,6 @@ async fn build(
     undo: &mut Undo,
 ) -> Result<(), Failure> {
     let pod = entry.ready()?;
-    refuse_privilege(&pod, &spec)?;
     let image = ops.images.find(&spec.image.image)?.ok_or_else(|| no_image(&spec))?;
     let (_hold, layers) = ops.images.hold(&image)?;
     let layers: Vec<_> = layers.iter().map(|layer| layer_path(ops, layer)).collect();
@@ -107,20 +106,6 @@ async fn build(
     ops.commit("record the container", vec![record]).await?;
     let entry = ContainerEntry::new(container, Some(task));
     ops.table.insert_container(Arc::new(entry));
-    Ok(())
-}
-
-fn refuse_privilege(pod: &Pod, spec: &ContainerSpec) -> Result<(), Failure> {
-    let asked = spec.security.privilege == Privilege::Privileged;
-    if asked && pod.spec.security.privilege == Privilege::Ordinary {
-        return Err(Failure::new(
-            Kind::InvalidArgument,
-            format!(
-                "container {:?} is privileged but its pod is not: set privileged in the pod's security context too",
-                spec.metadata.name
-            ),
-        ));
-    }
     Ok(())
 }
 
@@ -209,6 +194,11 @@ async fn oci_spec(
 ) -> Result<Vec<u8>, Failure> {
     let pod = entry.pod();
     let (pid_mode, pid_namespace) = pid_namespace(ops, entry, &container.spec).await?;
+    let spec = container.spec.clone();
+    let looked_up = tokio::task::spawn_blocking(move || host_files::look_up(&spec));
+    let host_files = looked_up
+        .await
+        .map_err(|error| Failure::caused(Kind::Internal, "look for what the container names on the host", error))??;
     let inputs = oci::Inputs {
         pod: &pod,
         spec: &container.spec,
@@ -218,6 +208,8 @@ async fn oci_spec(
         files: &pod_files::of(&ops.config, &pod),
         pid_namespace,
         pid_mode,
+        devices: &host_files.devices,
+        localhost_seccomp: host_files.seccomp.as_ref(),
         host: &ops.config.host,
     };
     let spec = oci::build(&inputs).map_err(|error| driver::oci("describe the container", error))?;
