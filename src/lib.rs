@@ -3,6 +3,7 @@
 
 pub mod base;
 pub mod config;
+pub mod cri;
 pub mod domain;
 pub mod image;
 pub mod network;
