@@ -272,7 +272,7 @@ impl Ops {
     /// tells what could not be undone.
     pub async fn run_pod(&self, spec: PodSpec) -> Result<PodId, Failure> {
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { run_pod::run(&ops, spec).await }).await
+        self.verb(Box::pin(async move { run_pod::run(&ops, spec).await })).await
     }
 
     /// Ends a pod's containers, network and namespaces. Unknown pods are fine, repetition too.
@@ -282,7 +282,8 @@ impl Ops {
     pub async fn stop_pod(&self, pod: &str) -> Result<(), Failure> {
         let pod = pod.to_owned();
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { stop_pod::stop(&ops, &pod).await }).await
+        self.verb(Box::pin(async move { stop_pod::stop(&ops, &pod).await }))
+            .await
     }
 
     /// Removes a pod and all its containers, stopping what runs. Unknown pods are fine.
@@ -292,7 +293,8 @@ impl Ops {
     pub async fn remove_pod(&self, pod: &str) -> Result<(), Failure> {
         let pod = pod.to_owned();
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { remove_pod::remove(&ops, &pod).await }).await
+        self.verb(Box::pin(async move { remove_pod::remove(&ops, &pod).await }))
+            .await
     }
 
     /// The pod with this id or unambiguous prefix.
@@ -325,7 +327,7 @@ impl Ops {
     /// Every fault of the configuration shows here, not at Start; nothing is left behind.
     pub async fn create_container(&self, request: CreateContainer) -> Result<ContainerId, Failure> {
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { create_container::create(&ops, request).await })
+        self.verb(Box::pin(async move { create_container::create(&ops, request).await }))
             .await
     }
 
@@ -337,7 +339,7 @@ impl Ops {
     pub async fn start_container(&self, container: &str) -> Result<(), Failure> {
         let container = container.to_owned();
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { start_container::start(&ops, &container).await })
+        self.verb(Box::pin(async move { start_container::start(&ops, &container).await }))
             .await
     }
 
@@ -348,8 +350,10 @@ impl Ops {
     pub async fn stop_container(&self, container: &str, mode: StopMode) -> Result<(), Failure> {
         let container = container.to_owned();
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { stop_container::stop(&ops, &container, mode).await })
-            .await
+        self.verb(Box::pin(
+            async move { stop_container::stop(&ops, &container, mode).await },
+        ))
+        .await
     }
 
     /// Removes a container, killing it if it runs. Unknown ones are fine.
@@ -359,8 +363,10 @@ impl Ops {
     pub async fn remove_container(&self, container: &str) -> Result<(), Failure> {
         let container = container.to_owned();
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { remove_container::remove(&ops, &container).await })
-            .await
+        self.verb(Box::pin(
+            async move { remove_container::remove(&ops, &container).await },
+        ))
+        .await
     }
 
     /// The container with this id or unambiguous prefix.
@@ -403,7 +409,7 @@ impl Ops {
     pub async fn reopen_log(&self, container: &str) -> Result<(), Failure> {
         let container = container.to_owned();
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { reopen_log::reopen(&ops, &container).await })
+        self.verb(Box::pin(async move { reopen_log::reopen(&ops, &container).await }))
             .await
     }
 
@@ -454,7 +460,8 @@ impl Ops {
     pub async fn remove_image(&self, name: &str) -> Result<(), Failure> {
         let name = name.to_owned();
         let ops = Arc::clone(&self.inner);
-        self.verb(async move { remove_image::remove(&ops, &name).await }).await
+        self.verb(Box::pin(async move { remove_image::remove(&ops, &name).await }))
+            .await
     }
 
     /// Use of the image file system; exactly one.
@@ -488,7 +495,8 @@ impl Ops {
         query::check_pod_cidr(pod_cidr)
     }
 
-    /// Runs a verb to its end whatever becomes of the caller.
+    /// Runs a verb to its end whatever becomes of the caller. Verbs come boxed: their futures are some kilobytes, which a
+    /// handler's future must not carry.
     async fn verb<T, F>(&self, verb: F) -> Result<T, Failure>
     where
         T: Send + 'static,
@@ -500,8 +508,7 @@ impl Ops {
                 "the daemon is shutting down: try again when it is back",
             ));
         }
-        // Boxed: the verbs' futures are some kilobytes, and a handler's future must not carry them.
-        match detached(self.inner.verbs.track_future(Box::pin(verb))).await {
+        match detached(self.inner.verbs.track_future(verb)).await {
             Ok(outcome) => outcome,
             Err(error) => Err(Failure::caused(
                 Kind::Internal,

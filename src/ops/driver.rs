@@ -15,7 +15,13 @@ pub(crate) fn state(doing: &str, error: StateError) -> Failure {
 
 /// A shim or a cgroup failed.
 pub(crate) fn runtime(doing: impl Into<String>, error: RuntimeError) -> Failure {
-    Failure::caused(Kind::Unknown, doing, error)
+    let kind = if error.is_timeout() {
+        // A probe that ran out of time has failed; any other error makes its result unknown (contract §2.2).
+        Kind::DeadlineExceeded
+    } else {
+        Kind::Unknown
+    };
+    Failure::caused(kind, doing, error)
 }
 
 /// A writable layer failed.

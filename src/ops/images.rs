@@ -1,6 +1,7 @@
 //! Images and layers that are here, in memory, and which of them nobody may remove just now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use crate::domain::error::{Failure, Kind};
@@ -18,6 +19,8 @@ pub(crate) struct Images {
     /// Pulls hold it shared from their first look at the layers until these are recorded; removal of layers holds it
     /// alone, and waits for no pull: the last pull looks again.
     pub(crate) pulls: Arc<tokio::sync::RwLock<()>>,
+    /// Somebody wants unneeded layers looked for, since the last time that was begun.
+    pub(crate) look_again: AtomicBool,
     /// One change of the records at a time: a change is computed from what is here.
     pub(crate) change: tokio::sync::Mutex<()>,
 }
@@ -95,9 +98,15 @@ impl Images {
         lock(&self.held).layers.insert(layer.diff_id.clone(), layer);
     }
 
-    /// Removes a layer.
-    pub(crate) fn remove_layer(&self, diff_id: &DiffId) {
-        lock(&self.held).layers.remove(diff_id);
+    /// Takes out every layer that no image needs, no container under construction, and none of those that `listed`
+    /// adds. All under one lock: whoever wants to build from such a layer either has it before, or finds it gone.
+    pub(crate) fn take_unneeded(&self, listed: impl FnOnce(&mut BTreeSet<DiffId>)) -> Vec<Layer> {
+        let mut held = lock(&self.held);
+        let mut needed: BTreeSet<_> = held.building.keys().cloned().collect();
+        needed.extend(held.images.values().flat_map(|image| image.layers.iter().cloned()));
+        listed(&mut needed);
+        let unneeded = held.layers.extract_if(.., |diff_id, _| !needed.contains(diff_id));
+        unneeded.map(|(_, layer)| layer).collect()
     }
 
     /// The image with exactly this id.
@@ -119,11 +128,6 @@ impl Images {
     /// Every layer.
     pub(crate) fn layers(&self) -> Vec<Layer> {
         lock(&self.held).layers.values().cloned().collect()
-    }
-
-    /// Whether a container is being built from the layer.
-    pub(crate) fn is_building(&self, diff_id: &DiffId) -> bool {
-        lock(&self.held).building.contains_key(diff_id)
     }
 
     /// The image that `text` means: a full id, a name in any usual form, or the beginning of an id (contract §9.2). An

@@ -19,16 +19,17 @@ const START_ERROR: i32 = 128;
 /// The runbook.
 pub(crate) async fn start(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
     let entry = ops.table.container(text)?;
+    let pod = ops.table.pod(entry.container().pod.as_str())?;
+    // The pod's lock before the container's, as everywhere: who removes the pod holds the one and waits for the other.
+    let _pod_stays = pod.lifecycle.read().await;
     let Ok(_busy) = entry.lifecycle.try_lock() else {
         return Err(Failure::new(
             Kind::FailedPrecondition,
             format!("container {} is being started or removed by another request", entry.id),
         ));
     };
-    let container = entry.container();
-    let pod = ops.table.pod(container.pod.as_str())?;
-    let _pod_stays = pod.lifecycle.read().await;
     pod.ready()?;
+    let container = entry.container();
     if container.state != ContainerState::Created {
         return Err(Failure::new(
             Kind::FailedPrecondition,
@@ -43,11 +44,16 @@ pub(crate) async fn start(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
         ops.running_target(&pod, target)?;
     }
     let task = entry.task()?;
+    let mut message = None;
     let started = stage("start", DEADLINE, async {
         let started = task.start().await;
-        started.map_err(|error| driver::runtime(format!("start container {}", entry.id), error))
-    });
-    match started.await {
+        started.map_err(|error| {
+            message = error.start_error().map(str::to_owned);
+            driver::runtime(format!("start container {}", entry.id), error)
+        })
+    })
+    .await;
+    match started {
         Ok((pid, at)) => {
             // A short-lived process may have ended, and been published as ended, before this line.
             let running = entry.transition(|state| state.started(pid, at));
@@ -58,19 +64,19 @@ pub(crate) async fn start(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
             if let Err(error) = task.kill().await {
                 tracing::debug!(container = %entry.id, %error, "kill after a failed start");
             }
-            publish_failed(ops, &entry, &failure).await;
+            publish_failed(ops, &entry, message.unwrap_or_else(|| failure.chain())).await;
             Err(failure)
         }
     }
 }
 
 /// The container stays, exited, so that its error can be read (contract §4).
-async fn publish_failed(ops: &Arc<Inner>, entry: &ContainerEntry, failure: &Failure) {
+async fn publish_failed(ops: &Arc<Inner>, entry: &ContainerEntry, message: String) {
     let now = Timestamp::now();
     let exit = Exit {
         code: START_ERROR,
         reason: ExitReason::StartError,
-        message: failure.chain(),
+        message,
         started_at: now,
         finished_at: now,
     };

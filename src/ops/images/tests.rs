@@ -101,10 +101,11 @@ fn layers_are_held_while_a_container_is_built() {
     let (first, _) = images.hold(&with).unwrap();
     let (second, layers) = images.hold(&with).unwrap();
     assert_eq!(layers.len(), 1);
+    images.remove(&with.id);
     drop(first);
-    assert!(images.is_building(&l));
+    assert!(images.take_unneeded(|_| {}).is_empty());
     drop(second);
-    assert!(!images.is_building(&l));
-    images.remove_layer(&l);
+    assert!(images.take_unneeded(|listed| listed.extend([l.clone()])).is_empty());
+    assert_eq!(images.take_unneeded(|_| {}), [layer(&l)]);
     assert_eq!(images.hold(&with).unwrap_err().kind(), Kind::NotFound);
 }
