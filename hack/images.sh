@@ -87,7 +87,7 @@ build_own_images() {
 	# Lower files deleted, a directory made opaque, a file that becomes a directory and the reverse.
 	build_single oci copepod/whiteouts 1 "$sh" "$base" \
 		"$(layer gzip "$(whiteout_lower_tree)")" "$(layer gzip "$(whiteout_upper_tree)")"
-	build_foreign oci copepod/arm64-only 1 "$sh" "$(layer gzip "$(marker_tree not-for-amd64)")"
+	build_foreign oci copepod/arm64-only 1 "$sh"
 }
 
 build() {

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What every script under hack/ and tests/ starts with: where things are, how to speak, how to stop.
 # Sourced, never run.
 

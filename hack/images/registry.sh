@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The registry process and the certs.d tree that leads to it. Sourced by hack/images.sh.
 
 # Registries whose names occur in the tests; all of them are answered here, so that no test can

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Layers, configs, manifests and how they are pushed. Sourced by hack/images.sh.
 #
 # What is passed around are OCI descriptors as one line of JSON: {mediaType, digest, size}.
@@ -114,31 +115,35 @@ push_tags() { # REPOSITORY TAG[,TAG...] DESCRIPTOR
 # ------------------------------------------------- images: FAMILY REPOSITORY TAG[,TAG...] CONFIG LAYER...
 
 # An image for amd64, its manifest directly behind the tag.
-build_single() { build_platform amd64 "$@"; }
-# An image that this machine cannot run.
-build_foreign() { build_platform arm64 "$@"; }
-
-build_platform() { # ARCHITECTURE FAMILY REPOSITORY TAGS CONFIG LAYER...
-	local arch=$1 family=$2 repository=$3 tags=$4 config=$5 image
-	shift 5
-	image=$(manifest "$family" "$arch" "$config" "$@")
+build_single() {
+	local family=$1 repository=$2 tags=$3 config=$4 image
+	shift 4
+	image=$(manifest "$family" amd64 "$config" "$@")
 	push_image "$repository" "$image"
 	push_tags "$repository" "$tags" "$image"
 }
 
 # An image behind an index. The index names an arm64 image first, so that choosing the platform matters.
 build_index() {
-	local family=$1 repository=$2 tags=$3 config=$4 image other json
+	local family=$1 repository=$2 tags=$3 config=$4 image
 	shift 4
 	image=$(manifest "$family" amd64 "$config" "$@")
-	other=$(manifest "$family" arm64 "$config" "$OTHER_ARCH_LAYER")
 	push_image "$repository" "$image"
-	push_image "$repository" "$other"
+	push_index "$family" "$repository" "$tags" "$config" "$image"
+}
+
+# An image behind an index that has nothing for this machine: FAMILY REPOSITORY TAGS CONFIG
+build_foreign() { push_index "$@" null; }
+
+push_index() { # FAMILY REPOSITORY TAGS CONFIG AMD64-MANIFEST|null
+	local other json
+	other=$(manifest "$1" arm64 "$4" "$OTHER_ARCH_LAYER")
+	push_image "$2" "$other"
 	json=$(mktemp "$WORK/json.XXXXXX")
-	jq -cn --arg m "${MEDIA[$family.index]}" --argjson a "$image" --argjson b "$other" '{
+	jq -cn --arg m "${MEDIA[$1.index]}" --argjson a "$5" --argjson b "$other" '{
 		schemaVersion: 2, mediaType: $m, manifests: [
 			$b + {platform: {architecture: "arm64", os: "linux"}},
-			$a + {platform: {architecture: "amd64", os: "linux"}}]
+			($a // empty) + {platform: {architecture: "amd64", os: "linux"}}]
 	}' >"$json"
-	push_tags "$repository" "$tags" "$(put_blob "$json" "${MEDIA[$family.index]}")"
+	push_tags "$2" "$3" "$(put_blob "$json" "${MEDIA[$1.index]}")"
 }

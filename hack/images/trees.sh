@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The file trees that become layers, made from Debian packages. Sourced by hack/images.sh.
 
 fetch_debs() { # PACKAGE...: downloaded and unpacked once
