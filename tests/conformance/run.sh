@@ -10,6 +10,7 @@ set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 . "$HERE/../../hack/lib.sh"
 . "$HERE/../support/runtime.sh"
+export LC_ALL=C
 
 runtime=${1:-copepod}
 network=${2:-cni}

@@ -18,6 +18,8 @@ runtime_dirs() { # once, before the first start
 	# because /run is memory.
 	RUN=$(mktemp -d /run/cpd.XXXXXX)
 	DATA=$(mktemp -d /var/tmp/cpd.XXXXXX)
+	# Containers in a user namespace are nobody's user here, and the peer walks to their rootfs by path.
+	chmod 711 "$RUN" "$DATA"
 	TAG=${RUN##*.}
 	BRIDGE=cpd${TAG,,}
 	CGROUP=/copepod-$TAG
@@ -112,6 +114,10 @@ write_config_containerd() {
 
 		[plugins.'io.containerd.cri.v1.images'.registry]
 		config_path = "$RUN/certs.d"
+
+		# Root without CAP_SYS_RESOURCE may not go below its own score.
+		[plugins.'io.containerd.cri.v1.runtime']
+		restrict_oom_score_adj = true
 
 		[plugins.'io.containerd.cri.v1.runtime'.cni]
 		conf_dir = "$RUN/net.d"
