@@ -1,2 +1,1 @@
 //! Enforces the architecture (see src/README.md).
-

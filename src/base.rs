@@ -1,0 +1,7 @@
+//! Floor 0: what every other room stands on and what knows none of them.
+
+pub mod clock;
+pub mod cmd;
+pub mod fs;
+pub mod id;
+pub mod task;
