@@ -163,14 +163,28 @@ namespaces_of_ours() {
 	return 0
 }
 
-# What of ours is on the machine, one line each.
+# Tables of packet rules that speak of our bridge or subnet ("ip copepod-x"); `nat` and its like are
+# iptables', where a CNI plugin keeps its rules.
+tables_of_ours() {
+	local family name
+	command -v nft >/dev/null || return 0
+	nft list tables 2>/dev/null | while read -r _ family name; do
+		case $name in nat | filter | mangle | raw | security) continue ;; esac
+		nft list table "$family" "$name" 2>/dev/null | grep -qF -e "$BRIDGE" -e "$SUBNET" && echo "$family $name"
+	done
+	return 0
+}
+
+# What of ours is on the machine, one line each. The bridge and its rules are not in it: like any
+# runtime's network they stay when the daemon ends, and runtime_cleanup takes them away.
 leftovers() {
 	local pid
 	for pid in $(processes_of_ours); do
 		echo "process $pid: $(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline")"
 	done
 	mounts_of_ours | sed 's/^/mount /'
-	cgroups_of_ours | sed 's/^/cgroup /'
+	# On cgroup v1 the same path lies in a dozen hierarchies.
+	cgroups_of_ours | sed -E 's#^/sys/fs/cgroup(/[a-z0-9_,]+)?/copepod-#cgroup /copepod-#' | sort -u
 	namespaces_of_ours | sed 's/^/network namespace /'
 }
 
@@ -195,7 +209,7 @@ remove_cgroup_parent() {
 
 # Whatever happened before, nothing of ours stays.
 runtime_cleanup() {
-	local code=$? dir name
+	local code=$? family name
 	trap - EXIT
 	set +e
 	[ -n "${RUN-}" ] || exit "$code"
@@ -206,6 +220,7 @@ runtime_cleanup() {
 		force_cleanup
 	fi
 	ip link del "$BRIDGE" 2>/dev/null
+	tables_of_ours | while read -r family name; do nft delete table "$family" "$name"; done
 	if [ "$code" != 0 ] && [ -s "$RUN/daemon.log" ]; then
 		cp "$RUN/daemon.log" "/tmp/copepod-failed-$TAG.log" && say "the daemon's log is kept in /tmp/copepod-failed-$TAG.log"
 	fi
