@@ -241,4 +241,17 @@ force_cleanup() {
 		rm -f "/run/netns/$name"
 	done
 	cgroups_of_ours | sort -r | xargs -r rmdir 2>/dev/null
+	masquerading_of_ours
+}
+
+# The bridge plugin gives each address a chain "CNI-<hash>", and takes it away at DEL, which a pod
+# that was removed by force never had.
+masquerading_of_ours() {
+	local number chain
+	command -v iptables >/dev/null || return 0
+	# From the last rule to the first, so that the numbers hold while rules go.
+	iptables -t nat -L POSTROUTING -n --line-numbers 2>/dev/null | grep -F " ${SUBNET%.0/24}." | sort -rn |
+		while read -r number chain _; do
+			iptables -t nat -D POSTROUTING "$number" && iptables -t nat -F "$chain" && iptables -t nat -X "$chain"
+		done
 }
