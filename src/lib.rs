@@ -7,6 +7,7 @@ pub mod domain;
 pub mod image;
 pub mod network;
 pub mod oci;
+pub mod ops;
 pub mod runtime;
 pub mod snapshot;
 pub mod state;
