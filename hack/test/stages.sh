@@ -8,13 +8,24 @@ stage_fmt() { cargo fmt --all --check; }
 
 stage_clippy() { cargo clippy --workspace --all-targets --locked --quiet -- -D warnings; }
 
-stage_tidy() { cargo test --locked --quiet --test tidy; }
+# Always with --workspace: with another set of packages Cargo resolves other features, and builds
+# half of the dependencies once more.
+cargo_test() { cargo test --locked --quiet --workspace "$@"; }
 
-# Everything that needs no daemon: the libraries' own tests of all three crates.
+# The names of the test binaries of PACKAGE...
+tests_of() {
+	cargo metadata --no-deps --locked --format-version 1 |
+		jq -r --args '.packages[] | select(.name | IN($ARGS.positional[])) | .targets[]
+			| select(.kind == ["test"]) | .name' "$@"
+}
+
+stage_tidy() { cargo_test --test tidy; }
+
+# Everything that needs no daemon: the libraries' own tests, and all of the two small crates.
 stage_unit() {
-	cargo test --locked --quiet --lib --bins
-	cargo test --locked --quiet -p copepod-proto
-	cargo test --locked --quiet -p copepod-shim
+	local name others=()
+	for name in $(tests_of copepod-proto copepod-shim); do others+=(--test "$name"); done
+	cargo_test --lib --bins "${others[@]}"
 }
 
 stage_build() { hack/build.sh; }
@@ -31,19 +42,16 @@ stage_go_tools() {
 
 stage_images() { hack/images.sh build; }
 
-# The test binaries of the daemon's package, except the ones with stages of their own.
-integration_tests() {
-	cargo metadata --no-deps --locked --format-version 1 |
-		jq -r '.packages[] | select(.name == "copepod") | .targets[] | select(.kind == ["test"]) | .name' |
-		grep -vx tidy
-}
-
+# The test binaries of the daemon's package, except the one with a stage of its own.
 run_integration() {
-	local name
-	for name in $(integration_tests); do
+	local name ran=0
+	for name in $(tests_of copepod); do
+		[ "$name" != tidy ] || continue
 		echo "-- $name"
-		cargo test --locked --quiet --test "$name"
+		cargo_test --test "$name"
+		ran=$((ran + 1))
 	done
+	[ "$ran" -gt 0 ] || die "there is no integration test" "Declare them as [[test]] in Cargo.toml."
 }
 
 stage_integration() { run_integration; }
