@@ -42,13 +42,15 @@ install_missing() {
 		chmod 755 "$policy"
 	fi
 	# A machine that never asked apt for its lists finds nothing, so ask when the first try fails.
-	apt_install || { apt-get -qq update && apt_install; } ||
-		die "apt-get could not install ${missing[*]}" "Read its words above; try 'apt-get update', or install them by hand."
+	if ! apt_install && ! { apt-get -qq update >>"$log" 2>&1 && apt_install; }; then
+		tail -n 5 "$log" >&2
+		die "apt-get could not install ${missing[*]}" "Its last words are above and all of them in $log; or install the packages by hand."
+	fi
 }
 
 apt_install() {
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" \
-		</dev/null >"$log" 2>&1 || { tail -n 5 "$log" >&2; return 1; }
+		</dev/null >"$log" 2>&1
 }
 
 if [ ${#missing[@]} -gt 0 ]; then

@@ -5,12 +5,16 @@ fetch_debs() { # PACKAGE...: downloaded and unpacked once
 	local package
 	for package in "$@"; do
 		[ -e "$DEBS/$package.done" ] && continue
-		(cd "$DEBS" && rm -f "${package}"_*.deb && apt-get -qq -o APT::Sandbox::User=root download "$package") ||
-			die "apt-get could not download '$package'" "Run 'apt-get update', then try again."
+		rm -f "$DEBS/${package}"_*.deb
+		# Without lists, or with stale ones, apt finds nothing: new ones, once.
+		download_deb "$package" 2>/dev/null || { apt-get -qq update && download_deb "$package"; } ||
+			die "apt-get could not download '$package'" "Read its words above; the machine must reach a Debian mirror."
 		dpkg-deb -x "$DEBS/$package"_*.deb "$STAGE"
 		touch "$DEBS/$package.done"
 	done
 }
+
+download_deb() { (cd "$DEBS" && apt-get -qq -o APT::Sandbox::User=root download "$1"); }
 
 libraries_of() { # PROGRAM -> the loader and the libraries it needs, all from STAGE
 	local loader=/lib64/ld-linux-x86-64.so.2 path
