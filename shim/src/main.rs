@@ -1,2 +1,6 @@
-//! x
-fn main(){}
+//! One small process per container.
+
+mod cgroup;
+mod oom;
+
+fn main() {}
