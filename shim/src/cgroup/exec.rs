@@ -22,8 +22,8 @@ pub(crate) struct ExecCgroup {
     dir: PathBuf,
     home: Home,
     /// Where the exec's processes go: the container's directories, one of them replaced by `dir`.
-    v1: Vec<Directory>,
-    unified: Option<PathBuf>,
+    pub(super) v1: Vec<Directory>,
+    pub(super) unified: Option<PathBuf>,
     kill: KillBy,
 }
 
