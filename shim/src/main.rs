@@ -1,2 +1,6 @@
-//! x
+//! One small process per container.
+
+mod cgroup;
+mod oom;
+
 fn main() {}
