@@ -2,3 +2,7 @@
 //! extra shim service and the bundle's files between daemon and shim.
 
 pub mod bundle;
+#[cfg(feature = "cri")]
+pub mod cri;
+#[cfg(feature = "shim")]
+pub mod shim;

@@ -3,6 +3,7 @@
 mod cgroup;
 mod child;
 mod init;
+mod oom;
 mod pause;
 mod pin;
 mod plan;
