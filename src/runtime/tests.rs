@@ -54,7 +54,7 @@ async fn adopted(runtime: &Runtime, id: &ContainerId) -> Arc<Task> {
             assert_eq!((pid, started), (77, Timestamp(5)));
             task
         }
-        other => panic!("{other:?}"),
+        other @ (Adopted::Created(_) | Adopted::Ended(_) | Adopted::Lost) => panic!("{other:?}"),
     }
 }
 
