@@ -1,8 +1,35 @@
 //! Registries in, verified layers out. Knows nothing of records, snapshots or containers.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 use crate::domain::image::{DiffId, Digest, ImageConfig, Layer, LayerDescriptor};
+
+use content::Content;
+use pull::Pull;
+use reference::Reference;
+use registry::{Clients, Session, Target};
+
+mod auth;
+mod content;
+mod error;
+mod fetch;
+mod hosts;
+mod manifest;
+mod pull;
+pub mod reference;
+mod registry;
+mod unpack;
+mod verify;
+
+pub use auth::CredentialsError;
+pub use error::{PullError, PullErrorKind};
+pub use hosts::HostsError;
+pub use manifest::ManifestError;
+pub use registry::RegistryError;
+pub use unpack::UnpackError;
 
 /// Where images come from and where layers go.
 #[derive(Debug, Clone)]
@@ -61,6 +88,9 @@ pub struct Pulled {
 #[derive(Debug)]
 pub struct Puller {
     config: Config,
+    content: Arc<Content>,
+    clients: Clients,
+    slots: Arc<Semaphore>,
 }
 
 /// Which layers are there already.
@@ -69,31 +99,57 @@ pub trait KnownLayers: Send + Sync {
     fn layer(&self, diff_id: &DiffId) -> Option<Layer>;
 }
 
-/// Why an image could not be pulled. Real variants live with the code.
-#[derive(Debug, thiserror::Error)]
-pub enum PullError {}
-
 impl Puller {
     /// Opens the stores; makes their directories.
     ///
     /// # Errors
     /// A directory cannot be made.
     pub fn open(config: Config) -> Result<Self, PullError> {
-        Ok(Self { config })
+        // TLS needs a provider of cryptography, once per process; another one that is there already is fine.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Ok(Self {
+            content: Content::open(config.layers.clone(), config.ingest.clone())?,
+            clients: Clients::default(),
+            slots: Arc::new(Semaphore::new(config.max_concurrent_layers.max(1))),
+            config,
+        })
     }
 
     /// Fetches `reference` (any form a user may write) unless its layers are known. What it leaves on failure is only
-    /// what [`Puller::sweep`] removes.
+    /// what [`Puller::sweep`] removes; a failed or dropped pull removes it itself as soon as its threads notice.
+    ///
+    /// The layers it returns stay until [`Puller::remove_layer`], even one called meanwhile for the same directory.
     ///
     /// # Errors
     /// Names the registry, repository or layer and what to do.
     pub async fn pull(
         &self,
-        _reference: &str,
-        _auth: Option<Credentials>,
-        _known: &dyn KnownLayers,
+        reference: &str,
+        auth: Option<Credentials>,
+        known: &dyn KnownLayers,
     ) -> Result<Pulled, PullError> {
-        todo!()
+        let reference: Reference = reference.parse()?;
+        let target = Target {
+            registry: reference.registry().to_owned(),
+            repository: reference.repository().to_owned(),
+            login: auth::login(auth.as_ref(), &reference)?,
+        };
+        let mut sessions = Vec::new();
+        for endpoint in hosts::endpoints(&self.config.config_dir, &reference)? {
+            let session = Session::new(endpoint, &target, &self.clients);
+            let session = session.map_err(|source| PullError::Registry {
+                image: reference.to_string(),
+                source,
+            })?;
+            sessions.push(Arc::new(session));
+        }
+        let pull = Pull {
+            reference,
+            sessions,
+            content: Arc::clone(&self.content),
+            slots: Arc::clone(&self.slots),
+        };
+        pull.run(known).await
     }
 
     /// Where a layer's files are.
@@ -102,20 +158,21 @@ impl Puller {
         self.config.layers.join(&layer.dir)
     }
 
-    /// Removes a layer's directory in the background, at once invisible (renamed away first).
+    /// Removes a layer's directory in the background, at once invisible (renamed away first). One that a pull in
+    /// flight uses stays if that pull succeeds, which returns it again. One that is gone already is fine.
     ///
     /// # Errors
     /// It cannot be renamed.
-    pub async fn remove_layer(&self, _dir: &str) -> Result<(), PullError> {
-        todo!()
+    pub async fn remove_layer(&self, dir: &str) -> Result<(), PullError> {
+        self.content.give_up(dir)
     }
 
     /// At start: removes layers that `keep` does not know and everything in flight or half removed.
     ///
     /// # Errors
     /// The directories cannot be read.
-    pub async fn sweep(&self, _keep: &[Layer]) -> Result<(), PullError> {
-        todo!()
+    pub async fn sweep(&self, keep: &[Layer]) -> Result<(), PullError> {
+        self.content.sweep(keep)
     }
 
     /// Directory for ImageFsInfo's mount point.
@@ -124,3 +181,6 @@ impl Puller {
         &self.config.layers
     }
 }
+
+#[cfg(test)]
+mod tests;
