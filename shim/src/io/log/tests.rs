@@ -66,8 +66,8 @@ fn a_line_is_one_full_record() {
 
 #[test]
 fn records_follow_the_contract() {
-    let long = vec![b'x'; 10];
-    let table: &[(&[&[u8]], usize, &[(u8, &[u8])])] = &[
+    type Case = (&'static [&'static [u8]], usize, &'static [(u8, &'static [u8])]);
+    let table: &[Case] = &[
         (&[b""], 8, &[]),
         (&[b"\n"], 8, &[(b'F', b"")]),
         (&[b"a\n\nb\n"], 8, &[(b'F', b"a"), (b'F', b""), (b'F', b"b")]),
