@@ -178,14 +178,16 @@ fn apply_unified(dir: &Path, resources: &Resources) -> Result<(), CgroupError> {
 
 /// Turns "no such file" into what it means for a file named by the user.
 fn explain_missing(error: CgroupError) -> CgroupError {
-    match error {
-        CgroupError::Write { path, source, .. } if source.kind() == io::ErrorKind::NotFound => CgroupError::Value {
+    if let CgroupError::Write { path, source, .. } = &error
+        && source.kind() == io::ErrorKind::NotFound
+    {
+        return CgroupError::Value {
             what: "linux.resources.unified",
             value: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             allowed: "a file of a controller that this host has",
-        },
-        other => other,
+        };
     }
+    error
 }
 
 /// `controller.name[.more]`: no path, and nothing of `cgroup.`, which moves, kills or freezes processes.
