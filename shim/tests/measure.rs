@@ -23,6 +23,7 @@ fn median(mut times: Vec<Duration>) -> String {
     format!("median {:?}, p90 {:?}", at(50), at(90))
 }
 
+#[allow(clippy::unwrap_used, reason = "test code")]
 /// kB of a process: (Pss, Rss, Private_Dirty).
 fn memory(pid: i32) -> [u64; 3] {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();

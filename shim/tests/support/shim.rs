@@ -82,7 +82,7 @@ impl Shim {
     pub(crate) fn spawn(setup: &Setup) -> Self {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let id = format!("b2-{}-{count}", std::process::id());
+        let id = format!("shim-test-{}-{count}", std::process::id());
         let scratch = scratch();
         let at = |name: &str| scratch.path().join(name);
         let log = match &setup.log {
@@ -113,7 +113,7 @@ impl Shim {
                 {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
             ],
-            "linux": {"namespaces": setup.namespaces, "cgroupsPath": format!("/copepod-test/{id}")},
+            "linux": {"namespaces": setup.namespaces, "cgroupsPath": format!("/copepod-{id}")},
         });
         std::fs::write(at("bundle/config.json"), config.to_string()).unwrap();
         let stderr = std::fs::File::create(at("bundle/shim.log")).unwrap();
