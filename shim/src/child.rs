@@ -581,4 +581,4 @@ fn staging(bundle: &Path, root: &str) -> Result<PathBuf, CreateError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

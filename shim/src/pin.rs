@@ -227,3 +227,6 @@ fn undo(cause: PinError, made: &[Pin<'_>]) -> PinError {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
