@@ -102,3 +102,6 @@ async fn pulls_and_unpacks_an_image() {
     assert_eq!(again.layers, pulled.layers);
     assert_eq!(server.asked().len() - before, 2);
 }
+
+mod failing;
+mod sharing;
