@@ -149,7 +149,13 @@ fn look(here: &Merged, name: &OsStr) -> Result<Found, Errno> {
                 return Ok(Found::Link(OsString::from_vec(target.into_bytes())));
             }
             FileType::RegularFile => return open(dir.as_fd(), name).map(Found::File),
-            _ => return Ok(Found::Nothing),
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => {
+                return Ok(Found::Nothing);
+            }
         }
     }
     Ok(if merged.is_empty() {

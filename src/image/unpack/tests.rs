@@ -708,3 +708,5 @@ fn parents_that_are_missing_are_made_inside_even_behind_links() {
     jail.unpack(&Archive::default().file("planted/etc/passwd", "in").done())
         .unwrap();
 }
+
+mod differential;
