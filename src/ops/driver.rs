@@ -51,21 +51,7 @@ pub(crate) fn network(doing: impl Into<String>, error: NetworkError) -> Failure 
 
 /// The configuration cannot become a container.
 pub(crate) fn oci(doing: impl Into<String>, error: OciError) -> Failure {
-    let kind = match error {
-        // The pod's init died between the look-up and the build.
-        OciError::NoPidNamespace => Kind::FailedPrecondition,
-        OciError::SeccompNotRead { .. } | OciError::DeviceUnresolved { .. } | OciError::NoProcess => Kind::Internal,
-        OciError::NoCommand
-        | OciError::EmptyExec
-        | OciError::EnvNotUtf8 { .. }
-        | OciError::UnknownCapability { .. }
-        | OciError::CapabilityNotOurs { .. }
-        | OciError::PodNotPrivileged
-        | OciError::AppArmorOff { .. }
-        | OciError::AppArmorUnsupported { .. }
-        | OciError::UnifiedOnV1 => Kind::InvalidArgument,
-    };
-    Failure::caused(kind, doing, error)
+    Failure::caused(error.kind(), doing, error)
 }
 
 /// The layer store failed.
