@@ -101,7 +101,15 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let image = Puller::open(config.image)?;
     let snapshot = Snapshots::open(config.root.join("snapshots"))?;
     let network = Network::open(config.network, leases(&recorded)).await?;
-    let drivers = Drivers { image, snapshot, network, runtime, state, recorded, exits };
+    let drivers = Drivers {
+        image,
+        snapshot,
+        network,
+        runtime,
+        state,
+        recorded,
+        exits,
+    };
     let ops_config = ops::Config {
         root: config.root,
         state: config.state,
@@ -130,7 +138,10 @@ fn leases(recorded: &Recorded) -> Vec<(PodId, Vec<IpAddr>)> {
 
 /// A socket that root and its group may use. The lock on `root` is held already, so a file in the way is a leftover.
 fn listen(path: &Path) -> Result<UnixListener, AppError> {
-    let failed = |source| AppError::Listen { path: path.to_owned(), source };
+    let failed = |source| AppError::Listen {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(failed)?;
     }

@@ -8,7 +8,12 @@ use crate::config;
 
 /// A Kubernetes container runtime.
 #[derive(Debug, Parser)]
-#[command(name = "copepod", version, about = "A Kubernetes container runtime", disable_help_subcommand = true)]
+#[command(
+    name = "copepod",
+    version,
+    about = "A Kubernetes container runtime",
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

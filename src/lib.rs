@@ -1,7 +1,9 @@
 //! copepod: a Kubernetes container runtime. The map of this crate is `src/README.md`; what each floor may know is
 //! enforced by `tests/tidy.rs`.
 
+pub mod app;
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod cri;
 pub mod domain;

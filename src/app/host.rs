@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::base::device;
 use crate::oci::Host;
 
 /// A fact cannot be read.
@@ -34,9 +35,11 @@ pub fn facts() -> Result<Facts, HostError> {
         host: Host {
             // The file exists at the root of a v2 tree only (cgroups(7)).
             cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
-            apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')),
+            apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+                .is_ok_and(|text| text.starts_with('Y')),
             last_cap: read("/proc/sys/kernel/cap_last_cap")?.parse().unwrap_or(40),
             own_caps: own_caps(&read("/proc/self/status")?),
+            host_devices: device::all().map_err(|source| HostError { path: "/dev", source })?,
         },
         boot_id: read("/proc/sys/kernel/random/boot_id")?,
         node_name: read("/proc/sys/kernel/hostname")?,
@@ -44,13 +47,16 @@ pub fn facts() -> Result<Facts, HostError> {
 }
 
 fn read(path: &'static str) -> Result<String, HostError> {
-    fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|source| HostError { path, source })
+    fs::read_to_string(path)
+        .map(|text| text.trim().to_owned())
+        .map_err(|source| HostError { path, source })
 }
 
 /// The permitted set: what a privileged container of ours can have at most.
 fn own_caps(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:"));
-    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
+    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -14,12 +14,12 @@ use tonic::transport::{Channel, Endpoint};
 use crate::traces::Traces;
 
 /// How long anything may take that takes milliseconds when all is well.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 static NEXT: AtomicU8 = AtomicU8::new(0);
 
 /// A running daemon.
-pub struct Daemon {
+pub(crate) struct Daemon {
     top: tempfile::TempDir,
     child: Option<Child>,
     bridge: String,
@@ -28,35 +28,35 @@ pub struct Daemon {
 
 /// The two services of a daemon.
 #[derive(Clone)]
-pub struct Client {
-    pub runtime: RuntimeServiceClient<Channel>,
-    pub image: ImageServiceClient<Channel>,
+pub(crate) struct Client {
+    pub(crate) runtime: RuntimeServiceClient<Channel>,
+    pub(crate) image: ImageServiceClient<Channel>,
 }
 
 /// A value of the environment that `hack/test.sh` sets; tests/README.md lists them.
-pub fn setting(name: &str) -> String {
+pub(crate) fn setting(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set: run hack/test.sh integration, or see tests/README.md"))
 }
 
 /// An image of the test registry by the name that the certs.d tree sends there.
-pub fn image(name: &str) -> String {
+pub(crate) fn image(name: &str) -> String {
     format!("{}/{name}", setting("COPEPOD_TEST_REGISTRY"))
 }
 
 /// What pods run unless a test needs something else.
-pub fn busybox() -> String {
+pub(crate) fn busybox() -> String {
     "registry.k8s.io/e2e-test-images/busybox:1.29-2".to_owned()
 }
 
 impl Daemon {
     /// A daemon with the built-in network.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with("")
     }
 
     /// As [`Daemon::start`], with more lines of configuration (whole tables).
-    pub fn start_with(more: &str) -> Self {
+    pub(crate) fn start_with(more: &str) -> Self {
         let top = tempfile::Builder::new().prefix("cp").tempdir_in("/tmp").unwrap();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let bridge = format!("cpt{}-{number}", std::process::id() % 100_000);
@@ -90,7 +90,7 @@ impl Daemon {
     }
 
     /// Starts the daemon's process (again) and waits until it serves.
-    pub fn spawn(&mut self) {
+    pub(crate) fn spawn(&mut self) {
         self.spawn_quietly();
         let begun = Instant::now();
         while UnixStream::connect(self.socket()).is_err() {
@@ -103,7 +103,7 @@ impl Daemon {
     }
 
     /// Starts the process without waiting.
-    pub fn spawn_quietly(&mut self) {
+    pub(crate) fn spawn_quietly(&mut self) {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -121,14 +121,14 @@ impl Daemon {
     }
 
     /// SIGKILL, at any moment.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("the daemon runs");
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// SIGTERM; returns how long the end took.
-    pub fn terminate(&mut self) -> Duration {
+    pub(crate) fn terminate(&mut self) -> Duration {
         let mut child = self.child.take().expect("the daemon runs");
         let begun = Instant::now();
         let pid = rustix::process::Pid::from_child(&child);
@@ -145,32 +145,27 @@ impl Daemon {
     }
 
     /// The daemon's process id.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("the daemon runs").id()
     }
 
     /// Where everything of this daemon is.
-    pub fn top(&self) -> &Path {
+    pub(crate) fn top(&self) -> &Path {
         self.top.path()
     }
 
     /// The CRI socket.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.top.path().join("cri.sock")
     }
 
-    /// The bridge's name.
-    pub fn bridge(&self) -> &str {
-        &self.bridge
-    }
-
     /// What the daemon has logged.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.top.path().join("log")).unwrap_or_default()
     }
 
     /// Connects; a fresh channel each time, so that a restart does not confuse it.
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         let endpoint = Endpoint::try_from(format!("unix://{}", self.socket().display())).unwrap();
         let channel = endpoint.connect().await.unwrap();
         Client {
@@ -180,7 +175,7 @@ impl Daemon {
     }
 
     /// Runs crictl and returns whatever it did.
-    pub fn crictl_raw(&self, args: &[&str]) -> Output {
+    pub(crate) fn crictl_raw(&self, args: &[&str]) -> Output {
         Command::new(setting("CRICTL"))
             .args([
                 "--runtime-endpoint",
@@ -195,7 +190,7 @@ impl Daemon {
     }
 
     /// Runs crictl, which must succeed; returns its standard output without the last newline.
-    pub fn crictl(&self, args: &[&str]) -> String {
+    pub(crate) fn crictl(&self, args: &[&str]) -> String {
         let out = self.crictl_raw(args);
         let err = String::from_utf8_lossy(&out.stderr);
         assert!(
@@ -207,12 +202,12 @@ impl Daemon {
     }
 
     /// What of this daemon is on the host now.
-    pub fn traces(&self) -> Traces {
+    pub(crate) fn traces(&self) -> Traces {
         Traces::of(self.top.path(), &self.bridge)
     }
 
     /// Waits until the host looks as before the daemon's first start, the daemon itself aside.
-    pub fn assert_nothing_left(&self) {
+    pub(crate) fn assert_nothing_left(&self) {
         let begun = Instant::now();
         loop {
             let left = self.traces().since(&self.before);
@@ -231,7 +226,7 @@ impl Daemon {
     }
 
     /// Removes all pods, stops the daemon, and proves that nothing is left.
-    pub fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         if self.child.is_none() {
             self.spawn();
         }
@@ -266,7 +261,7 @@ impl Drop for Daemon {
 }
 
 /// A future to its end, on a runtime of its own.
-pub fn run<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -275,7 +270,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Waits until `condition` holds.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !condition() {
         assert!(begun.elapsed() < SOON, "waited in vain for {what}");

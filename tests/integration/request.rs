@@ -11,7 +11,7 @@ use crate::harness::{Client, busybox};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A pod sandbox with a name of its own, private PID namespaces and its logs below `top`.
-pub fn pod(top: &Path) -> cri::PodSandboxConfig {
+pub(crate) fn pod(top: &Path) -> cri::PodSandboxConfig {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("pod-{number}");
     cri::PodSandboxConfig {
@@ -36,7 +36,7 @@ pub fn pod(top: &Path) -> cri::PodSandboxConfig {
 }
 
 /// Pod network and IPC, a PID namespace per container: what kubelet asks for.
-pub fn private_pid() -> cri::NamespaceOption {
+pub(crate) fn private_pid() -> cri::NamespaceOption {
     cri::NamespaceOption {
         pid: cri::NamespaceMode::Container.into(),
         ..Default::default()
@@ -44,7 +44,7 @@ pub fn private_pid() -> cri::NamespaceOption {
 }
 
 /// A busybox container that runs `script` with RuntimeDefault seccomp and logs to `<name>.log`.
-pub fn container(name: &str, script: &str) -> cri::ContainerConfig {
+pub(crate) fn container(name: &str, script: &str) -> cri::ContainerConfig {
     cri::ContainerConfig {
         metadata: Some(cri::ContainerMetadata {
             name: name.to_owned(),
@@ -70,7 +70,7 @@ pub fn container(name: &str, script: &str) -> cri::ContainerConfig {
 
 impl Client {
     /// Pulls an image; returns its id.
-    pub async fn pull(&mut self, image: &str) -> String {
+    pub(crate) async fn pull(&mut self, image: &str) -> String {
         let image = Some(cri::ImageSpec {
             image: image.to_owned(),
             ..Default::default()
@@ -87,7 +87,7 @@ impl Client {
     }
 
     /// Runs a pod; returns its id.
-    pub async fn run_pod(&mut self, config: &cri::PodSandboxConfig) -> Result<String, tonic::Status> {
+    pub(crate) async fn run_pod(&mut self, config: &cri::PodSandboxConfig) -> Result<String, tonic::Status> {
         let request = cri::RunPodSandboxRequest {
             config: Some(config.clone()),
             ..Default::default()
@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// Creates a container; returns its id.
-    pub async fn create(
+    pub(crate) async fn create(
         &mut self,
         pod: &str,
         pod_config: &cri::PodSandboxConfig,
@@ -111,7 +111,7 @@ impl Client {
     }
 
     /// Starts a container.
-    pub async fn start(&mut self, container: &str) -> Result<(), tonic::Status> {
+    pub(crate) async fn start(&mut self, container: &str) -> Result<(), tonic::Status> {
         self.runtime
             .start_container(cri::StartContainerRequest {
                 container_id: container.to_owned(),
@@ -121,7 +121,7 @@ impl Client {
     }
 
     /// Stops a container within `timeout` seconds.
-    pub async fn stop(&mut self, container: &str, timeout: i64) -> Result<(), tonic::Status> {
+    pub(crate) async fn stop(&mut self, container: &str, timeout: i64) -> Result<(), tonic::Status> {
         let container_id = container.to_owned();
         self.runtime
             .stop_container(cri::StopContainerRequest { container_id, timeout })
@@ -130,7 +130,7 @@ impl Client {
     }
 
     /// Removes a container.
-    pub async fn remove(&mut self, container: &str) -> Result<(), tonic::Status> {
+    pub(crate) async fn remove(&mut self, container: &str) -> Result<(), tonic::Status> {
         self.runtime
             .remove_container(cri::RemoveContainerRequest {
                 container_id: container.to_owned(),
@@ -140,7 +140,7 @@ impl Client {
     }
 
     /// Stops a pod.
-    pub async fn stop_pod(&mut self, pod: &str) -> Result<(), tonic::Status> {
+    pub(crate) async fn stop_pod(&mut self, pod: &str) -> Result<(), tonic::Status> {
         self.runtime
             .stop_pod_sandbox(cri::StopPodSandboxRequest {
                 pod_sandbox_id: pod.to_owned(),
@@ -150,7 +150,7 @@ impl Client {
     }
 
     /// Removes a pod.
-    pub async fn remove_pod(&mut self, pod: &str) -> Result<(), tonic::Status> {
+    pub(crate) async fn remove_pod(&mut self, pod: &str) -> Result<(), tonic::Status> {
         self.runtime
             .remove_pod_sandbox(cri::RemovePodSandboxRequest {
                 pod_sandbox_id: pod.to_owned(),
@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// A container's status.
-    pub async fn status(&mut self, container: &str) -> Result<cri::ContainerStatus, tonic::Status> {
+    pub(crate) async fn status(&mut self, container: &str) -> Result<cri::ContainerStatus, tonic::Status> {
         let request = cri::ContainerStatusRequest {
             container_id: container.to_owned(),
             verbose: false,
@@ -175,7 +175,7 @@ impl Client {
     }
 
     /// A pod's status.
-    pub async fn pod_status(&mut self, pod: &str) -> Result<cri::PodSandboxStatus, tonic::Status> {
+    pub(crate) async fn pod_status(&mut self, pod: &str) -> Result<cri::PodSandboxStatus, tonic::Status> {
         let request = cri::PodSandboxStatusRequest {
             pod_sandbox_id: pod.to_owned(),
             verbose: false,
@@ -190,7 +190,7 @@ impl Client {
     }
 
     /// Waits until a container has ended; returns its status.
-    pub async fn ended(&mut self, container: &str) -> cri::ContainerStatus {
+    pub(crate) async fn ended(&mut self, container: &str) -> cri::ContainerStatus {
         for _ in 0..4_000 {
             let status = self.status(container).await.unwrap();
             if status.state() == cri::ContainerState::ContainerExited {
@@ -202,12 +202,12 @@ impl Client {
     }
 
     /// Runs a script in a container and collects its output.
-    pub async fn exec(&mut self, container: &str, script: &str) -> Result<cri::ExecSyncResponse, tonic::Status> {
+    pub(crate) async fn exec(&mut self, container: &str, script: &str) -> Result<cri::ExecSyncResponse, tonic::Status> {
         self.exec_within(container, script, 20).await
     }
 
     /// As [`Client::exec`], with a time-out in seconds.
-    pub async fn exec_within(
+    pub(crate) async fn exec_within(
         &mut self,
         container: &str,
         script: &str,
@@ -223,14 +223,14 @@ impl Client {
     }
 
     /// What a script prints in a container.
-    pub async fn output(&mut self, container: &str, script: &str) -> String {
+    pub(crate) async fn output(&mut self, container: &str, script: &str) -> String {
         let done = self.exec(container, script).await.unwrap();
         assert_eq!(done.exit_code, 0, "{script}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap().trim_end().to_owned()
     }
 
     /// A pod with one running container: ids of both. The image must be there.
-    pub async fn running(
+    pub(crate) async fn running(
         &mut self,
         pod_config: &cri::PodSandboxConfig,
         config: cri::ContainerConfig,

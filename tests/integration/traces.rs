@@ -7,11 +7,11 @@ use std::path::Path;
 
 /// Lines that each name one thing of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Traces(BTreeSet<String>);
+pub(crate) struct Traces(BTreeSet<String>);
 
 impl Traces {
     /// Everything that belongs to the daemon whose files are below `top`.
-    pub fn of(top: &Path, bridge: &str) -> Self {
+    pub(crate) fn of(top: &Path, bridge: &str) -> Self {
         let mut found = BTreeSet::new();
         mounts(top, &mut found);
         processes(top, &mut found);
@@ -28,12 +28,12 @@ impl Traces {
     }
 
     /// What is here and was not in `before`.
-    pub fn since(&self, before: &Self) -> Vec<String> {
+    pub(crate) fn since(&self, before: &Self) -> Vec<String> {
         self.0.difference(&before.0).cloned().collect()
     }
 
     /// Whether a line contains `text`.
-    pub fn mention(&self, text: &str) -> bool {
+    pub(crate) fn mention(&self, text: &str) -> bool {
         self.0.iter().any(|line| line.contains(text))
     }
 }

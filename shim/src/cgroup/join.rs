@@ -15,7 +15,7 @@ use super::Directory;
 use super::error::CgroupError;
 
 /// Open files of a cgroup, all close-on-exec.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct JoinHandles {
     /// `tasks`, with the hierarchy's controllers for error texts.
     v1: Vec<(String, File)>,
@@ -68,6 +68,14 @@ impl JoinHandles {
     /// still calls [`JoinHandles::join_self`] for the v1 hierarchies.
     pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         self.unified.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Every descriptor that must stay open in a child until [`JoinHandles::join_self`].
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.v1
+            .iter()
+            .map(|(_, tasks)| tasks.as_fd())
+            .chain(self.unified.as_ref().map(AsFd::as_fd))
     }
 
     /// Moves the calling process. It must have one thread: v1 moves threads.

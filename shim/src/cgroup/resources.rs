@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! `linux.resources` of the OCI runtime spec (config-linux.md). Absent is "leave as it is"; what is not built is kept
 //! as present-or-not, so that it can be refused by name instead of being ignored.
 
@@ -110,12 +109,3 @@ pub(crate) struct HugepageLimit {
     /// Bytes.
     pub(crate) limit: u64,
 }
-=======
-//! OCI `linux.resources`.
-
-use serde::Deserialize;
-
-/// Limits of a container.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(crate) struct Resources {}
->>>>>>> init

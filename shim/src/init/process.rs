@@ -12,7 +12,6 @@ use rustix::process::{DumpableBehavior, Rlimit};
 use super::channel::Channel;
 use super::rootfs::Rootfs;
 use super::{InitError, credentials, passwd};
-use crate::cgroup::JoinHandles;
 use crate::plan::{Home, Privileges, ProcessPlan, SYS_ADMIN};
 use crate::seccomp::Filter;
 use crate::sys::{clone, exec, namespace, seccomp, signal};
@@ -136,7 +135,8 @@ impl Ready {
             self.capabilities.give_up_rest()?;
         }
         if let Some(binary) = launch.pause {
-            let source = exec::fexecve(binary, &[c"pause".to_owned()], &[]);
+            let args = [c"containerd-shim-copepod-v1".to_owned(), c"pause".to_owned()];
+            let source = exec::fexecve(binary, &args, &[]);
             return Err(InitError::Exec {
                 program: "pause".to_owned(),
                 source,
@@ -182,16 +182,6 @@ fn run_first(plan: &ProcessPlan, env: &[CString]) -> InitError {
             source: Errno::NOENT,
         },
     }
-}
-
-/// Moves the caller into the container's cgroups, unless it was born there.
-///
-/// # Errors
-/// What writing to the cgroup says.
-pub(crate) fn join_cgroup(cgroup: Option<&JoinHandles>) -> Result<(), InitError> {
-    cgroup
-        .map_or(Ok(()), JoinHandles::join_self)
-        .map_err(|source| InitError::JoinCgroup { source })
 }
 
 /// A session of its own: signals of the shim's terminal, if it has one, are none of the container's.
