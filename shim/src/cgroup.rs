@@ -1,5 +1,5 @@
 //! The container's cgroup: made with its limits, joined by the container's first process and by execs, read at the
-//! end, emptied and removed. cgroup v1 (one directory a hierarchy), hybrid and v2, chosen by what is mounted.
+//! end, emptied and removed. cgroup v1 (one directory a hierarchy) or v2, chosen by what is mounted.
 //!
 //! Everything here is synchronous and short; what may have to wait has a form that does one step
 //! ([`Cgroup::kill_pass`], [`Cgroup::try_remove`]) for a caller that must not block.
@@ -7,7 +7,7 @@
 pub(crate) mod error;
 mod exec;
 mod file;
-pub(crate) mod join;
+mod join;
 mod kill;
 pub(crate) mod layout;
 pub(crate) mod limits;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use error::CgroupError;
 pub(crate) use exec::ExecCgroup;
-use join::JoinHandles;
+pub(crate) use join::JoinHandles;
 pub(crate) use kill::Killed;
 use kill::Target;
 use layout::{Hierarchy, KillBy, Layout};
@@ -38,7 +38,7 @@ use resources::Resources;
 #[derive(Debug, Clone)]
 pub(crate) struct Cgroup {
     v1: Vec<Directory>,
-    /// With v1 empty: the cgroup itself. Beside v1: only for killing and for execs.
+    /// The directory on v2; `v1` is empty then.
     unified: Option<PathBuf>,
     kill: KillBy,
     notes: BTreeSet<Note>,
@@ -115,19 +115,9 @@ impl Cgroup {
             }
             v1.push(directory);
         }
-        let unified = match &layout.unified {
-            None => None,
-            Some(root) => {
-                let dir = path.below(root);
-                match made.leaf(&dir) {
-                    Ok(()) => Some(dir),
-                    // Beside v1 it is a convenience: a host that mounts it read-only still runs containers.
-                    Err(CgroupError::Create { .. }) if !layout.is_v2() => None,
-                    Err(error) => return Err(error),
-                }
-            }
-        };
-        if let (true, Some(root), Some(dir)) = (layout.is_v2(), &layout.unified, &unified) {
+        let unified = layout.unified.as_ref().map(|root| path.below(root));
+        if let (Some(root), Some(dir)) = (&layout.unified, &unified) {
+            made.leaf(dir)?;
             v2::enable_controllers(root, dir)?;
         }
         Ok(Self {
@@ -140,8 +130,8 @@ impl Cgroup {
 
     fn limit(mut self, resources: &Resources) -> Result<Self, CgroupError> {
         self.notes = match &self.unified {
-            Some(dir) if self.v1.is_empty() => v2::apply(dir, resources)?,
-            Some(_) | None => v1::apply(&self.v1, resources)?,
+            Some(dir) => v2::apply(dir, resources)?,
+            None => v1::apply(&self.v1, resources)?,
         };
         Ok(self)
     }
@@ -174,13 +164,9 @@ impl Cgroup {
             }
             return Ok(kills);
         }
-        match &self.unified {
-            Some(dir) if self.v1.is_empty() => {
-                let events = file::read_if_there(&dir.join("memory.events"))?;
-                Ok(events.map_or(0, |text| file::keyed(&text, "oom_kill")))
-            }
-            Some(_) | None => Ok(0),
-        }
+        let Some(dir) = &self.unified else { return Ok(0) };
+        let events = file::read_if_there(&dir.join("memory.events"))?;
+        Ok(events.map_or(0, |text| file::keyed(&text, "oom_kill")))
     }
 
     /// The processes in this cgroup and below it, in ascending order.
