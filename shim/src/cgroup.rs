@@ -4,6 +4,7 @@
 //! Everything here is synchronous and short; what may have to wait has a form that does one step
 //! ([`Cgroup::kill_pass`], [`Cgroup::try_remove`]) for a caller that must not block.
 
+mod device;
 pub(crate) mod error;
 mod exec;
 mod file;
