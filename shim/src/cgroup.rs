@@ -1,5 +1,5 @@
 //! The container's cgroup: made with its limits, joined by the container's first process and by execs, read at the
-//! end, emptied and removed. cgroup v1 (one directory a hierarchy) or v2, chosen by what is mounted.
+//! end, emptied and removed. cgroup v1 (one directory a hierarchy), hybrid and v2, chosen by what is mounted.
 //!
 //! Everything here is synchronous and short; what may have to wait has a form that does one step
 //! ([`Cgroup::kill_pass`], [`Cgroup::try_remove`]) for a caller that must not block.
@@ -8,7 +8,7 @@ mod device;
 pub(crate) mod error;
 mod exec;
 mod file;
-mod join;
+pub(crate) mod join;
 mod kill;
 pub(crate) mod layout;
 pub(crate) mod limits;
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use error::CgroupError;
 pub(crate) use exec::ExecCgroup;
-pub(crate) use join::JoinHandles;
+use join::JoinHandles;
 pub(crate) use kill::Killed;
 use kill::Target;
 use layout::{Hierarchy, KillBy, Layout};
@@ -39,7 +39,7 @@ use resources::Resources;
 #[derive(Debug, Clone)]
 pub(crate) struct Cgroup {
     v1: Vec<Directory>,
-    /// The directory on v2; `v1` is empty then.
+    /// With v1 empty: the cgroup itself. Beside v1: only for killing and for execs.
     unified: Option<PathBuf>,
     kill: KillBy,
     notes: BTreeSet<Note>,
@@ -116,9 +116,19 @@ impl Cgroup {
             }
             v1.push(directory);
         }
-        let unified = layout.unified.as_ref().map(|root| path.below(root));
-        if let (Some(root), Some(dir)) = (&layout.unified, &unified) {
-            made.leaf(dir)?;
+        let unified = match &layout.unified {
+            None => None,
+            Some(root) => {
+                let dir = path.below(root);
+                match made.leaf(&dir) {
+                    Ok(()) => Some(dir),
+                    // Beside v1 it is a convenience: a host that mounts it read-only still runs containers.
+                    Err(CgroupError::Create { .. }) if !layout.is_v2() => None,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        if let (true, Some(root), Some(dir)) = (layout.is_v2(), &layout.unified, &unified) {
             v2::enable_controllers(root, dir)?;
         }
         Ok(Self {
@@ -131,8 +141,8 @@ impl Cgroup {
 
     fn limit(mut self, resources: &Resources) -> Result<Self, CgroupError> {
         self.notes = match &self.unified {
-            Some(dir) => v2::apply(dir, resources)?,
-            None => v1::apply(&self.v1, resources)?,
+            Some(dir) if self.v1.is_empty() => v2::apply(dir, resources)?,
+            Some(_) | None => v1::apply(&self.v1, resources)?,
         };
         Ok(self)
     }
@@ -165,9 +175,13 @@ impl Cgroup {
             }
             return Ok(kills);
         }
-        let Some(dir) = &self.unified else { return Ok(0) };
-        let events = file::read_if_there(&dir.join("memory.events"))?;
-        Ok(events.map_or(0, |text| file::keyed(&text, "oom_kill")))
+        match &self.unified {
+            Some(dir) if self.v1.is_empty() => {
+                let events = file::read_if_there(&dir.join("memory.events"))?;
+                Ok(events.map_or(0, |text| file::keyed(&text, "oom_kill")))
+            }
+            Some(_) | None => Ok(0),
+        }
     }
 
     /// The processes in this cgroup and below it, in ascending order.

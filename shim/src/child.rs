@@ -16,11 +16,11 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
-pub(crate) use fallback::{Fallback, Fallbacks};
-pub(crate) use host::Host;
+pub(crate) use fallback::{Fallback, Fallbacks, UnknownFallback};
+pub(crate) use host::{Host, HostError};
 pub(crate) use rootfs::{RootfsError, RootfsMount};
 
-use crate::cgroup::JoinHandles;
+use crate::cgroup::join::{self, JoinHandles};
 use crate::init::channel::{Channel, Event, Failure};
 use crate::init::{self, Luggage};
 use crate::plan::spec::{NamespaceKind, Process, Spec};
@@ -258,7 +258,7 @@ pub(crate) fn create(host: &Host, create: &Create<'_>) -> Result<Created, Create
     let luggage = Luggage {
         channel: &theirs,
         proc: host.proc(),
-        cgroup: Some(create.cgroup),
+        cgroup: (create.cgroup, join::Birth::Outside),
         oom_score: host.oom_score(),
         rootfs: root.as_fd(),
         staging: &staging,
@@ -289,7 +289,7 @@ pub(crate) fn create(host: &Host, create: &Create<'_>) -> Result<Created, Create
     };
     let spawned = birth.spawn(host, |born_in| {
         let luggage = Luggage {
-            cgroup: luggage.cgroup.filter(|_| born_in == BornIn::Ours),
+            cgroup: (create.cgroup, born_in),
             ..luggage
         };
         init::run(&plan, &luggage)
@@ -320,7 +320,7 @@ pub(crate) fn exec(host: &Host, exec: &Exec<'_>) -> Result<Execed, CreateError> 
         let luggage = init::enter::Luggage {
             channel: &theirs,
             proc: host.proc(),
-            cgroup: (born_in == BornIn::Ours).then_some(exec.cgroup),
+            cgroup: (exec.cgroup, born_in),
             oom_score: host.oom_score(),
             container: exec.container,
             stdio,
@@ -431,15 +431,6 @@ enum EnterPid<'a> {
     Process(BorrowedFd<'a>),
 }
 
-/// Which cgroup a child begins in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BornIn {
-    /// The container's.
-    Container,
-    /// The shim's; it has to move itself.
-    Ours,
-}
-
 struct Birth<'a> {
     flags: u64,
     enter: Option<EnterPid<'a>>,
@@ -448,7 +439,7 @@ struct Birth<'a> {
 }
 
 impl Birth<'_> {
-    fn spawn(&self, host: &Host, child: impl Fn(BornIn) -> i32) -> Result<Spawned, CreateError> {
+    fn spawn(&self, host: &Host, child: impl Fn(join::Birth) -> i32) -> Result<Spawned, CreateError> {
         match self.enter {
             None => return self.clone_one(child),
             Some(EnterPid::Namespace(fd)) => {
@@ -468,15 +459,16 @@ impl Birth<'_> {
         spawned
     }
 
-    fn clone_one(&self, child: impl Fn(BornIn) -> i32) -> Result<Spawned, CreateError> {
+    fn clone_one(&self, child: impl Fn(join::Birth) -> i32) -> Result<Spawned, CreateError> {
         let unified = self
             .cgroup
             .clone_into()
             .filter(|_| !self.fallbacks.forces(Fallback::CloneIntoCgroup));
-        let spawned = match unified.map(|cgroup| clone::spawn(self.flags, Some(cgroup), || child(BornIn::Container))) {
+        let spawned = match unified.map(|cgroup| clone::spawn(self.flags, Some(cgroup), || child(join::Birth::Inside)))
+        {
             // A cgroup of another layout, or a seccomp filter around us, takes nobody this way.
             None | Some(Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::BADF)) => {
-                clone::spawn(self.flags, None, || child(BornIn::Ours))
+                clone::spawn(self.flags, None, || child(join::Birth::Outside))
             }
             Some(result) => result,
         };

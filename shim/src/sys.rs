@@ -13,6 +13,7 @@ pub(crate) mod namespace;
 pub(crate) mod sealed;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
+pub(crate) mod watch;
 
 use rustix::io::Errno;
 

@@ -1,8 +1,8 @@
 //! One exec's own cgroup below the container's, in one hierarchy only: what a probe leaves behind can be found and
 //! killed, while limits and usage stay with the container.
 //!
-//! On v2 no controllers are enabled for it, so the container's cgroup may go on having processes of its own. On v1 it
-//! lies in the freezer hierarchy, which limits nothing.
+//! It lies in the v2 hierarchy where there is one, also beside v1; no controllers are enabled for it, so the
+//! container's cgroup may go on having processes of its own. Otherwise in v1's freezer hierarchy, which limits nothing.
 
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;

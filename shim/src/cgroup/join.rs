@@ -5,67 +5,107 @@
 //! v2: the process is born inside (`CLONE_INTO_CGROUP`), or else writes to `cgroup.procs`.
 
 use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::io::{Errno, write};
 
 use super::Directory;
 use super::error::CgroupError;
 
-/// Open files of a cgroup, all close-on-exec. The default joins nothing.
+/// Open files of a cgroup, all close-on-exec.
 #[derive(Debug, Default)]
 pub(crate) struct JoinHandles {
-    /// v1: each hierarchy's `tasks`, for writing.
-    tasks: Vec<OwnedFd>,
-    /// v2: the directory.
+    /// `tasks`, with the hierarchy's controllers for error texts.
+    v1: Vec<(String, File)>,
+    /// The v2 directory.
     unified: Option<OwnedFd>,
+}
+
+/// How the process that joins was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Birth {
+    /// By clone3 with [`JoinHandles::clone_into`]: it is in the v2 cgroup already.
+    Inside,
+    /// By anything else.
+    Outside,
+}
+
+/// Why a process could not join.
+#[derive(Debug, thiserror::Error)]
+#[error("join cgroup hierarchy {hierarchy}")]
+pub(crate) struct JoinError {
+    /// A v1 hierarchy's controllers, or `unified`.
+    pub(crate) hierarchy: String,
+    /// What the kernel said.
+    pub(crate) source: io::Error,
 }
 
 impl JoinHandles {
     pub(super) fn open(v1: &[Directory], unified: Option<&Path>) -> Result<Self, CgroupError> {
-        let opened = |path: &Path, file: std::io::Result<File>| {
-            file.map(OwnedFd::from).map_err(|source| CgroupError::Open {
+        let tasks = |Directory { hierarchy, path }: &Directory| {
+            let path = path.join("tasks");
+            match OpenOptions::new().write(true).open(&path) {
+                Ok(file) => Ok((hierarchy.controllers.join(","), file)),
+                Err(source) => Err(CgroupError::Open { path, source }),
+            }
+        };
+        let directory = |path: &Path| match File::open(path) {
+            Ok(directory) => Ok(OwnedFd::from(directory)),
+            Err(source) => Err(CgroupError::Open {
                 path: path.to_owned(),
                 source,
-            })
-        };
-        let tasks = |directory: &Directory| {
-            let path = directory.path.join("tasks");
-            opened(&path, OpenOptions::new().write(true).open(&path))
+            }),
         };
         Ok(Self {
-            tasks: v1.iter().map(tasks).collect::<Result<_, _>>()?,
-            unified: unified.map(|path| opened(path, File::open(path))).transpose()?,
+            v1: v1.iter().map(tasks).collect::<Result<_, _>>()?,
+            unified: unified.map(directory).transpose()?,
         })
     }
 
-    /// For clone3's `CLONE_INTO_CGROUP`; `None` on v1. A process started that way is where it shall be.
+    /// For clone3's `CLONE_INTO_CGROUP`; `None` on v1 without a v2 hierarchy beside it. A process started that way
+    /// still calls [`JoinHandles::join_self`] for the v1 hierarchies.
     pub(crate) fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
-    /// Every descriptor that must stay open until [`JoinHandles::join_self`].
+    /// Every descriptor that must stay open in a child until [`JoinHandles::join_self`].
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.tasks.iter().chain(&self.unified).map(AsFd::as_fd)
+        self.v1
+            .iter()
+            .map(|(_, tasks)| tasks.as_fd())
+            .chain(self.unified.as_ref().map(AsFd::as_fd))
     }
 
-    /// Moves the calling process, unless it was born inside. It must have one thread: v1 moves threads.
+    /// Moves the calling process. It must have one thread: v1 moves threads.
     ///
     /// # Errors
-    /// What the first hierarchy that refused says; the process must not go on then.
-    pub(crate) fn join_self(&self) -> Result<(), Errno> {
-        for tasks in &self.tasks {
-            write(tasks, b"0")?;
+    /// The first hierarchy that refused; the process must not go on then.
+    pub(crate) fn join_self(&self, birth: Birth) -> Result<(), JoinError> {
+        for (hierarchy, tasks) in &self.v1 {
+            let mut tasks: &File = tasks;
+            tasks.write_all(b"0").map_err(|source| JoinError {
+                hierarchy: hierarchy.clone(),
+                source,
+            })?;
         }
-        let Some(directory) = &self.unified else { return Ok(()) };
-        let procs = openat(
-            directory,
-            "cgroup.procs",
-            OFlags::WRONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        write(procs, b"0").map(drop)
+        match &self.unified {
+            Some(directory) if birth == Birth::Outside => join_unified(directory).map_err(|source| JoinError {
+                hierarchy: "unified".to_owned(),
+                source,
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
+}
+
+fn join_unified(directory: &OwnedFd) -> io::Result<()> {
+    let procs = openat(
+        directory,
+        "cgroup.procs",
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    File::from(procs).write_all(b"0")
 }

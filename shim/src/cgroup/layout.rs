@@ -1,5 +1,5 @@
-//! Which cgroup hierarchies this host has, and where: v1 (each on its own mount, controllers separate or joined) or v2.
-//! Hybrid counts as v1: the v2 hierarchy beside it has no controllers of ours.
+//! Which cgroup hierarchies this host has, and where: v1 (each on its own mount, controllers separate or joined),
+//! hybrid (v1, with a v2 hierarchy beside it that has no controllers of ours), or v2 alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,15 +29,15 @@ pub(crate) struct Hierarchy {
     pub(crate) root: PathBuf,
 }
 
-/// The host's hierarchies.
+/// The host's hierarchies. With [`Layout::v1`] empty it is v2 alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// v1 hierarchies in the mount table's order; none on v2.
-    pub(super) v1: Vec<Hierarchy>,
-    /// Where the v2 hierarchy is mounted; none on v1.
-    pub(super) unified: Option<PathBuf>,
+    /// v1 hierarchies in the mount table's order.
+    pub(crate) v1: Vec<Hierarchy>,
+    /// The v2 hierarchy. Beside v1 it serves for killing and for telling execs apart, never for limits.
+    pub(crate) unified: Option<PathBuf>,
     /// Use `cgroup.kill` where the kernel has it (5.14); otherwise, or when forced, processes are killed one by one.
-    pub(super) kill: KillBy,
+    pub(crate) kill: KillBy,
 }
 
 /// How all processes of a cgroup are killed.
@@ -62,7 +62,7 @@ impl Layout {
         Self::from_mountinfo(&table).ok_or(CgroupError::NotMounted)
     }
 
-    /// v2, mounted at `root`.
+    /// v2 alone, mounted at `root`.
     pub(crate) fn v2(root: impl Into<PathBuf>) -> Self {
         Self {
             v1: Vec::new(),
@@ -113,7 +113,7 @@ impl Layout {
         }
         Some(Self {
             v1,
-            unified: None,
+            unified,
             kill: KillBy::File,
         })
     }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn hybrid_is_v1() {
+    fn hybrid_is_v1_with_a_v2_hierarchy_beside_it() {
         let layout = Layout::from_mountinfo(V1).unwrap();
         assert_eq!(
             layout.v1,
@@ -182,7 +182,7 @@ mod tests {
                 hierarchy(&["name=systemd"], "/sys/fs/cgroup/systemd"),
             ]
         );
-        assert_eq!(layout.unified, None);
+        assert_eq!(layout.unified, Some("/sys/fs/cgroup/unified".into()));
         assert!(!layout.is_v2());
     }
 

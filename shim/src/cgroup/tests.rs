@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::CgroupError;
 use super::file::{read, write};
+use super::join::Birth;
 use super::layout::{KillBy, Layout};
 use super::resources::{Cpu, Memory, Pids, Resources};
 use super::{Cgroup, ExecCgroup, Killed, Removal};
@@ -57,15 +58,18 @@ impl Drop for Scratch {
     }
 }
 
-/// The host's layout; with the v2 hierarchy that stands beside v1, below `root` as if that were all of it; and killing
-/// by signals in it.
+/// The host's layout, killing in both ways, and without the v2 hierarchy that may stand beside v1; then that hierarchy
+/// alone, below `root` as if it were all of it, killing in both ways.
 fn layouts(root: &V2Root) -> Vec<Layout> {
-    let v2 = root.0.as_ref().map(Layout::v2);
-    let signals = v2.clone().map(|layout| layout.killing_by(KillBy::Signals));
-    [Some(Layout::detect().unwrap()), v2, signals]
-        .into_iter()
-        .flatten()
-        .collect()
+    let host = Layout::detect().unwrap();
+    let mut layouts = vec![host.clone(), host.clone().killing_by(KillBy::Signals)];
+    if !host.is_v2() {
+        layouts.push(Layout { unified: None, ..host });
+    }
+    if let Some(root) = &root.0 {
+        layouts.extend([KillBy::File, KillBy::Signals].map(|kill| Layout::v2(root).killing_by(kill)));
+    }
+    layouts
 }
 
 /// A part of the real v2 hierarchy: what is above it is not ours to change. `None` where there is none.
@@ -394,7 +398,7 @@ const CHILD: &str = "COPEPOD_TEST_JOIN";
 fn joins_and_says_where_it_is() {
     let Ok(path) = env::var(CHILD) else { return };
     let cgroup = Cgroup::open(&Layout::detect().unwrap(), &path).unwrap();
-    cgroup.join_handles().unwrap().join_self().unwrap();
+    cgroup.join_handles().unwrap().join_self(Birth::Outside).unwrap();
     println!("{}", fs::read_to_string("/proc/thread-self/cgroup").unwrap());
 }
 
@@ -403,7 +407,7 @@ fn joining_moves_the_process() {
     let scratch = Scratch::host();
     let cgroup = scratch.create(&limits());
     let handles = cgroup.join_handles().unwrap();
-    assert_eq!(handles.clone_into().is_some(), scratch.layout.is_v2());
+    assert_eq!(handles.clone_into().is_some(), scratch.layout.unified.is_some());
     assert_eq!(handles.fds().count(), cgroup.directories().count());
     let this = [
         "--exact",
@@ -425,11 +429,13 @@ fn joining_moves_the_process() {
 }
 
 #[test]
-fn joining_a_removed_cgroup_is_an_error() {
+fn joining_a_removed_cgroup_is_an_error_that_names_the_hierarchy() {
     let scratch = Scratch::host();
     let cgroup = scratch.create(&Resources::default());
     let handles = cgroup.join_handles().unwrap();
     assert_eq!(cgroup.remove().unwrap(), Removal::Gone);
-    assert_eq!(handles.join_self().unwrap_err(), rustix::io::Errno::NODEV);
+    let error = handles.join_self(Birth::Inside).unwrap_err();
+    assert_eq!(error.source.raw_os_error(), Some(libc::ENODEV), "{error}");
+    assert!(!error.hierarchy.is_empty(), "{error}");
     assert!(matches!(cgroup.join_handles().unwrap_err(), CgroupError::Open { .. }));
 }

@@ -9,7 +9,7 @@ use rustix::thread::ThreadNameSpaceType;
 use super::channel::Channel;
 use super::rootfs::Rootfs;
 use super::{InitError, console, process};
-use crate::cgroup::JoinHandles;
+use crate::cgroup::join::{self, JoinHandles};
 use crate::plan::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::sys::clone;
@@ -21,8 +21,8 @@ pub(crate) struct Luggage<'a> {
     pub(crate) channel: &'a Channel,
     /// The host's procfs.
     pub(crate) proc: BorrowedFd<'a>,
-    /// The container's cgroups, unless it was born in them.
-    pub(crate) cgroup: Option<&'a JoinHandles>,
+    /// The container's cgroups, and whether it was born in the v2 one of them.
+    pub(crate) cgroup: (&'a JoinHandles, join::Birth),
     /// `oom_score_adj` of a process that names none.
     pub(crate) oom_score: i32,
     /// Of the container's first process.
@@ -72,7 +72,7 @@ fn enter(plan: &ProcessPlan, luggage: &Luggage<'_>) -> Result<Infallible, InitEr
 impl<'a> Luggage<'a> {
     fn fds(&self) -> Vec<BorrowedFd<'a>> {
         let mut fds = vec![self.channel.as_fd(), self.proc, self.container];
-        fds.extend(self.cgroup.into_iter().flat_map(JoinHandles::fds));
+        fds.extend(self.cgroup.0.fds());
         fds.extend(self.stdio.into_iter().flatten());
         fds.extend(self.filter.and_then(Filter::fd));
         fds

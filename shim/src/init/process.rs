@@ -12,7 +12,7 @@ use rustix::process::{DumpableBehavior, Rlimit};
 use super::channel::Channel;
 use super::rootfs::Rootfs;
 use super::{InitError, credentials, passwd};
-use crate::cgroup::JoinHandles;
+use crate::cgroup::join::{self, JoinError, JoinHandles};
 use crate::plan::{Home, Privileges, ProcessPlan, SYS_ADMIN};
 use crate::seccomp::Filter;
 use crate::sys::{clone, exec, namespace, seccomp, signal};
@@ -184,14 +184,17 @@ fn run_first(plan: &ProcessPlan, env: &[CString]) -> InitError {
     }
 }
 
-/// Moves the caller into the container's cgroups, unless it was born there.
+/// Moves the caller into those of the container's cgroups that it was not born in.
 ///
 /// # Errors
 /// What writing to the cgroup says.
-pub(crate) fn join_cgroup(cgroup: Option<&JoinHandles>) -> Result<(), InitError> {
+pub(crate) fn join_cgroup((cgroup, birth): (&JoinHandles, join::Birth)) -> Result<(), InitError> {
     cgroup
-        .map_or(Ok(()), JoinHandles::join_self)
-        .map_err(|source| InitError::JoinCgroup { source })
+        .join_self(birth)
+        .map_err(|JoinError { hierarchy, source }| InitError::JoinCgroup {
+            hierarchy,
+            source: Errno::from_io_error(&source).unwrap_or(Errno::IO),
+        })
 }
 
 /// A session of its own: signals of the shim's terminal, if it has one, are none of the container's.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{WaitId, WaitIdOptions};
 use serde_json::{Value, json};
 
-use crate::cgroup::JoinHandles;
+use crate::cgroup::join::JoinHandles;
 use crate::child::{self, Create, Created, Exec, Fallbacks, Host, Launch, Progress, RootfsMount, Stdio};
 use crate::plan::CgroupView;
 use crate::plan::spec::{Process, Spec};
