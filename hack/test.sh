@@ -23,7 +23,7 @@ export CARGO_TERM_COLOR=never
 
 table=()
 passed=0 failed=0 skipped=0
-started_registry=
+registry_ran=
 go_tools_pid=
 
 finish() {
@@ -31,7 +31,7 @@ finish() {
 	trap - EXIT
 	# The whole group: `go build` has children of its own.
 	[ -z "$go_tools_pid" ] || kill -- -"$go_tools_pid" 2>/dev/null || true
-	[ -z "$started_registry" ] || hack/images.sh stop || true
+	[ -n "$registry_ran" ] || hack/images.sh stop || true
 	[ -z "${COPEPOD_TEST_CERTS-}" ] || rm -rf "$COPEPOD_TEST_CERTS"
 	printf '\n%8s  %s\n' seconds stage
 	for row in "${table[@]}"; do printf '%s\n' "$row"; done
@@ -67,7 +67,6 @@ run_stage() { # NAME
 }
 
 start_registry() {
-	hack/images.sh running || started_registry=yes
 	hack/images.sh serve
 	COPEPOD_TEST_CERTS=$(mktemp -d /tmp/copepod-certs.XXXXXX)
 	export COPEPOD_TEST_CERTS
@@ -96,6 +95,8 @@ for stage in "${wanted[@]}"; do
 		die "there is no stage '$stage'" "They are: ${STAGES[*]}."
 done
 mkdir -p "$LOGS"
+# Somebody else's registry is left running at the end.
+! hack/images.sh running || registry_ran=yes
 trap finish EXIT
 trap 'exit 130' INT TERM
 for stage in "${wanted[@]}"; do

@@ -1,9 +1,11 @@
 //! Floor 2, pure: (pod, container, image) → OCI runtime spec. Same input, same output.
 
 mod capability;
+mod exec;
 mod linux;
 mod mounts;
 mod process;
+mod profile;
 mod seccomp;
 #[cfg(test)]
 mod tests;
@@ -13,7 +15,9 @@ use std::env::consts::ARCH;
 use std::path::PathBuf;
 use std::str::Utf8Error;
 
-use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Process, Root, Spec, VERSION};
+pub use exec::{ContainerProcess, ExecIo};
+use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Root, Spec, VERSION};
+pub use profile::SeccompProfile;
 
 use crate::base::device::DeviceNode;
 use crate::domain::container::ContainerSpec;
@@ -48,7 +52,7 @@ pub struct Inputs<'a> {
     /// The nodes that the request's devices are on this host ([`crate::base::device::at`]).
     pub devices: &'a [DeviceNode],
     /// The node's seccomp profile when the request names one, read and parsed.
-    pub localhost_seccomp: Option<&'a LinuxSeccomp>,
+    pub localhost_seccomp: Option<&'a SeccompProfile>,
     /// What this host can do.
     pub host: &'a Host,
 }
@@ -143,9 +147,30 @@ pub enum OciError {
         /// On the host.
         path: PathBuf,
     },
-    /// The container's spec lost its process.
-    #[error("the container's configuration has no process to take an exec's identity from")]
-    NoProcess,
+    /// The container's spec is not readable (any more).
+    #[error("read the process that the container was made with")]
+    ProcessUnreadable {
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// Not written.
+    #[error("write the process to execute")]
+    ProcessUnwritable {
+        /// What could not be said in JSON.
+        source: serde_json::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the seccomp profile is not JSON in the form of the OCI runtime spec")]
+    SeccompMalformed {
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// Ignoring it would weaken the profile.
+    #[error("the seccomp profile has {what}, which is not supported; write it in the form of the OCI runtime spec")]
+    SeccompUnsupported {
+        /// The part.
+        what: &'static str,
+    },
 }
 
 impl OciError {
@@ -160,10 +185,15 @@ impl OciError {
             | Self::CapabilityNotOurs { .. }
             | Self::PodNotPrivileged
             | Self::AppArmorOff { .. }
-            | Self::UnifiedOnV1 => Kind::InvalidArgument,
+            | Self::UnifiedOnV1
+            | Self::SeccompMalformed { .. }
+            | Self::SeccompUnsupported { .. } => Kind::InvalidArgument,
             Self::NoPidNamespace => Kind::FailedPrecondition,
             Self::AppArmorUnsupported { .. } => Kind::Unimplemented,
-            Self::SeccompNotRead { .. } | Self::DeviceUnresolved { .. } | Self::NoProcess => Kind::Internal,
+            Self::SeccompNotRead { .. }
+            | Self::DeviceUnresolved { .. }
+            | Self::ProcessUnreadable { .. }
+            | Self::ProcessUnwritable { .. } => Kind::Internal,
         }
     }
 }
@@ -243,22 +273,6 @@ const INIT_SHARES: u64 = 2;
 /// The pod's init is the last to be killed for memory (contract §5.4).
 const INIT_OOM_SCORE: i32 = -998;
 
-/// Builds the process object of an exec in a container: the container's own process with other arguments.
-///
-/// # Errors
-/// The arguments are empty.
-pub fn exec_process(container: &Spec, args: &[String], tty: bool) -> Result<Process, OciError> {
-    if args.is_empty() {
-        return Err(OciError::EmptyExec);
-    }
-    let mut process = container.process().clone().ok_or(OciError::NoProcess)?;
-    process
-        .set_args(Some(args.to_vec()))
-        .set_terminal(Some(tty))
-        .set_console_size(None);
-    Ok(process)
-}
-
 /// A spec with nothing in it: the crate's default is a demonstration container.
 fn empty() -> Spec {
     let mut spec = Spec::default();
@@ -286,7 +300,7 @@ fn seccomp_of(inputs: &Inputs<'_>, caps: capability::Sets) -> Result<Option<Linu
         Profile::Unconfined => Ok(None),
         Profile::RuntimeDefault => Ok(Some(seccomp::default_profile(caps.held, ARCH))),
         Profile::Localhost(path) => {
-            let profile = inputs.localhost_seccomp.cloned();
+            let profile = inputs.localhost_seccomp.map(|profile| profile.0.clone());
             profile
                 .map(Some)
                 .ok_or_else(|| OciError::SeccompNotRead { path: path.clone() })

@@ -21,6 +21,7 @@ pub(crate) use host::{Host, HostError};
 pub(crate) use rootfs::{RootfsError, RootfsMount};
 
 use crate::cgroup::join::{self, JoinHandles};
+use crate::cgroup::layout::Layout;
 use crate::init::channel::{Channel, Event, Failure};
 use crate::init::{self, Luggage};
 use crate::plan::spec::{NamespaceKind, Process, Spec};
@@ -258,7 +259,8 @@ pub(crate) fn create(host: &Host, create: &Create<'_>) -> Result<Created, Create
     let luggage = Luggage {
         channel: &theirs,
         proc: host.proc(),
-        cgroup: (create.cgroup, join::Birth::Outside),
+        cgroup: create.cgroup,
+        birth: join::Birth::Outside,
         oom_score: host.oom_score(),
         rootfs: root.as_fd(),
         staging: &staging,
@@ -281,15 +283,15 @@ pub(crate) fn create(host: &Host, create: &Create<'_>) -> Result<Created, Create
         .copied()
         .map(clone_flag)
         .fold(0, |flags, flag| flags | flag);
-    let birth = Birth {
+    let delivery = Delivery {
         flags,
         enter,
         cgroup: create.cgroup,
         fallbacks: create.fallbacks,
     };
-    let spawned = birth.spawn(host, |born_in| {
+    let spawned = delivery.spawn(host, |born_in| {
         let luggage = Luggage {
-            cgroup: (create.cgroup, born_in),
+            birth: born_in,
             ..luggage
         };
         init::run(&plan, &luggage)
@@ -310,17 +312,18 @@ pub(crate) fn exec(host: &Host, exec: &Exec<'_>) -> Result<Execed, CreateError> 
     let plan = ProcessPlan::new(exec.process)?;
     let stdio = streams(&exec.stdio, &plan)?;
     let (ours, theirs) = Channel::pair().map_err(|source| CreateError::Channel { source })?;
-    let birth = Birth {
+    let delivery = Delivery {
         flags: 0,
         enter: Some(EnterPid::Process(exec.container)),
         cgroup: exec.cgroup,
         fallbacks: exec.fallbacks,
     };
-    let spawned = birth.spawn(host, |born_in| {
+    let spawned = delivery.spawn(host, |born_in| {
         let luggage = init::enter::Luggage {
             channel: &theirs,
             proc: host.proc(),
-            cgroup: (exec.cgroup, born_in),
+            cgroup: exec.cgroup,
+            birth: born_in,
             oom_score: host.oom_score(),
             container: exec.container,
             stdio,
@@ -431,14 +434,14 @@ enum EnterPid<'a> {
     Process(BorrowedFd<'a>),
 }
 
-struct Birth<'a> {
+struct Delivery<'a> {
     flags: u64,
     enter: Option<EnterPid<'a>>,
     cgroup: &'a JoinHandles,
     fallbacks: Fallbacks,
 }
 
-impl Birth<'_> {
+impl Delivery<'_> {
     fn spawn(&self, host: &Host, child: impl Fn(join::Birth) -> i32) -> Result<Spawned, CreateError> {
         match self.enter {
             None => return self.clone_one(child),
@@ -478,6 +481,22 @@ impl Birth<'_> {
             source => CreateError::Clone { source },
         })
     }
+}
+
+/// What a container's cgroup mount shows: on v1 its own cgroup in each hierarchy.
+pub(crate) fn cgroup_view(layout: &Layout, cgroups_path: &str) -> plan::CgroupView {
+    if layout.is_v2() {
+        return plan::CgroupView::Unified;
+    }
+    let hierarchies = layout.v1.iter().filter_map(|hierarchy| {
+        let name = hierarchy.root.file_name()?.to_str()?.to_owned();
+        let directory = hierarchy.root.join(cgroups_path.trim_start_matches('/'));
+        Some(plan::Hierarchy {
+            name,
+            directory: directory.to_str()?.to_owned(),
+        })
+    });
+    plan::CgroupView::Split(hierarchies.collect())
 }
 
 /// Ends a process that will not be used. The caller still has to reap it.

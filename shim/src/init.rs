@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
-use crate::cgroup::join::{self, JoinHandles};
+use crate::cgroup::join::{Birth, JoinError, JoinHandles};
 use crate::plan::spec::NamespaceKind;
 use crate::plan::{Plan, Program, Step};
 use crate::seccomp::Filter;
@@ -39,8 +39,10 @@ pub(crate) struct Luggage<'a> {
     pub(crate) channel: &'a Channel,
     /// The host's procfs.
     pub(crate) proc: BorrowedFd<'a>,
-    /// The container's cgroups, and whether it was born in the v2 one of them.
-    pub(crate) cgroup: (&'a JoinHandles, join::Birth),
+    /// The container's cgroups.
+    pub(crate) cgroup: &'a JoinHandles,
+    /// Whether it was born in them.
+    pub(crate) birth: Birth,
     /// `oom_score_adj` of a container that names none: the shim's own is far lower.
     pub(crate) oom_score: i32,
     /// The rootfs, detached.
@@ -66,8 +68,8 @@ pub(crate) struct Luggage<'a> {
 pub(crate) enum InitError {
     #[error("close inherited descriptors")]
     CloseInherited { source: Errno },
-    #[error("join the container's cgroup in hierarchy {hierarchy}")]
-    JoinCgroup { hierarchy: String, source: Errno },
+    #[error(transparent)]
+    JoinCgroup(#[from] JoinError),
     #[error("join {kind:?} namespace")]
     Join { kind: NamespaceKind, source: Errno },
     #[error("enter the container's namespaces")]
@@ -192,9 +194,9 @@ pub(crate) fn run(plan: &Plan, luggage: &Luggage<'_>) -> i32 {
 }
 
 fn build(plan: &Plan, luggage: &Luggage<'_>) -> Result<std::convert::Infallible, InitError> {
-    clone::close_all_but(&luggage.fds()).map_err(|source| InitError::CloseInherited { source })?;
     // First, so that all that follows is accounted to the container and bounded by its limits.
-    process::join_cgroup(luggage.cgroup)?;
+    luggage.cgroup.join_self(luggage.birth)?;
+    clone::close_all_but(&luggage.fds()).map_err(|source| InitError::CloseInherited { source })?;
     if plan.process.oom_score_adj.is_none() {
         process::set_oom_score(luggage.proc, luggage.oom_score, luggage.channel)?;
     }
@@ -230,7 +232,6 @@ fn build(plan: &Plan, luggage: &Luggage<'_>) -> Result<std::convert::Infallible,
 impl<'a> Luggage<'a> {
     fn fds(&self) -> Vec<BorrowedFd<'a>> {
         let mut fds = vec![self.channel.as_fd(), self.proc, self.rootfs, self.binary];
-        fds.extend(self.cgroup.0.fds());
         fds.extend(
             self.trees
                 .iter()

@@ -76,9 +76,9 @@ pub(crate) enum Step {
     /// Make a symbolic link where nothing is.
     Link {
         /// Where it points.
-        target: &'static str,
-        /// Below `/dev`.
-        path: &'static str,
+        target: String,
+        /// Absolute path.
+        path: String,
     },
     /// Make a pseudo-terminal on the container's own devpts and show it at `/dev/console`.
     Console(Terminal),
@@ -562,7 +562,11 @@ fn devices(spec: &Spec, steps: &mut Vec<Step>) -> Result<(), PlanError> {
     for device in own {
         steps.push(Step::Device(node(device)?));
     }
-    steps.extend(LINKS.into_iter().map(|(target, path)| Step::Link { target, path }));
+    let link = |(target, path): (&str, &str)| Step::Link {
+        target: target.to_owned(),
+        path: path.to_owned(),
+    };
+    steps.extend(LINKS.into_iter().map(link));
     Ok(())
 }
 

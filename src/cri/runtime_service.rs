@@ -233,11 +233,10 @@ impl RuntimeService for Pods {
         let call = Call::container("ExecSync", &request.container_id);
         let body = async {
             let output = self.ops.exec_sync(decode::exec::sync(request)?).await?;
-            let crate::runtime::ExecOutput { code, stdout, stderr } = output;
             Ok(wire::ExecSyncResponse {
-                stdout,
-                stderr,
-                exit_code: code,
+                stdout: output.stdout,
+                stderr: output.stderr,
+                exit_code: output.code,
             })
         };
         call.answer(body).await

@@ -634,11 +634,17 @@ fn no_swap_unless_asked_for() {
 #[test]
 fn an_exec_is_the_containers_process_with_other_arguments() {
     let spec = Case::new().build().unwrap();
-    let exec = exec_process(&spec, &["id".to_owned()], true).unwrap();
+    let base = ContainerProcess::of_spec(&serde_json::to_vec(&spec).unwrap()).unwrap();
+    let json = base.exec(&["id".to_owned()], ExecIo::Terminal).unwrap();
+    let exec: oci_spec::runtime::Process = serde_json::from_slice(&json).unwrap();
     let mut expected = spec.process().clone().unwrap();
     expected.set_args(Some(vec!["id".to_owned()])).set_terminal(Some(true));
     assert_eq!(exec, expected);
-    assert!(matches!(exec_process(&spec, &[], false), Err(OciError::EmptyExec)));
+    assert!(matches!(base.exec(&[], ExecIo::Streams), Err(OciError::EmptyExec)));
+    assert!(matches!(
+        ContainerProcess::of_spec(b"{}"),
+        Err(OciError::ProcessUnreadable { .. })
+    ));
 }
 
 #[test]

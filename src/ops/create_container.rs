@@ -47,7 +47,8 @@ pub(crate) async fn create(ops: &Arc<Inner>, request: CreateContainer) -> Result
     let id = ContainerId::generate();
     let early = ops.early.expect(id.clone());
     let mut undo = Undo::new();
-    match build(ops, &entry, (id.clone(), spec), &mut undo).await {
+    // Boxed: it is the largest part of a future that is carried about.
+    match Box::pin(build(ops, &entry, (id.clone(), spec), &mut undo)).await {
         Ok(()) => {
             undo.disarm();
             reservation.complete(&id);

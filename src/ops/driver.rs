@@ -1,7 +1,7 @@
 //! Drivers' errors as clients must be told: the one place that gives them a kind.
 
 use crate::domain::error::{Failure, Kind};
-use crate::image::PullError;
+use crate::image::{PullError, PullErrorKind};
 use crate::network::NetworkError;
 use crate::oci::OciError;
 use crate::runtime::RuntimeError;
@@ -36,24 +36,30 @@ pub(crate) fn network(doing: impl Into<String>, error: NetworkError) -> Failure 
 
 /// The configuration cannot become a container.
 pub(crate) fn oci(doing: impl Into<String>, error: OciError) -> Failure {
-    let kind = match error {
-        // The pod's init died between the look-up and the build.
-        OciError::NoPidNamespace => Kind::FailedPrecondition,
-        OciError::SeccompNotRead { .. } | OciError::DeviceUnresolved { .. } | OciError::NoProcess => Kind::Internal,
-        OciError::NoCommand
-        | OciError::EmptyExec
-        | OciError::EnvNotUtf8 { .. }
-        | OciError::UnknownCapability { .. }
-        | OciError::CapabilityNotOurs { .. }
-        | OciError::PodNotPrivileged
-        | OciError::AppArmorOff { .. }
-        | OciError::AppArmorUnsupported { .. }
-        | OciError::UnifiedOnV1 => Kind::InvalidArgument,
-    };
-    Failure::caused(kind, doing, error)
+    Failure::caused(error.kind(), doing, error)
 }
 
-/// A pull failed.
-pub(crate) fn pull(doing: impl Into<String>, error: PullError) -> Failure {
-    Failure::caused(Kind::Unknown, doing, error)
+/// The layer store failed.
+pub(crate) fn layers(doing: impl Into<String>, error: PullError) -> Failure {
+    Failure::caused(Kind::Internal, doing, error)
+}
+
+/// A pull failed. A registry that cannot be reached is told with the word that kubelet looks for, which works with
+/// `Unknown` only (contract §2.3).
+pub(crate) fn pull(name: &str, error: PullError) -> Failure {
+    let shown: String = name.chars().take(100).collect();
+    let doing = format!("image {shown:?} was not pulled");
+    let (kind, doing) = match error.kind() {
+        PullErrorKind::Invalid => (Kind::InvalidArgument, doing),
+        PullErrorKind::NotFound | PullErrorKind::NoPlatform => (Kind::NotFound, doing),
+        PullErrorKind::DiskFull => (Kind::ResourceExhausted, doing),
+        PullErrorKind::Cancelled => (Kind::Cancelled, doing),
+        PullErrorKind::RegistryUnavailable => (Kind::Unknown, format!("RegistryUnavailable: {doing}")),
+        PullErrorKind::Configuration
+        | PullErrorKind::Unauthorized
+        | PullErrorKind::Corrupt
+        | PullErrorKind::Unsupported
+        | PullErrorKind::LocalIo => (Kind::Unknown, doing),
+    };
+    Failure::caused(kind, doing, error)
 }

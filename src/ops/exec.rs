@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use oci_spec::runtime::Spec;
-
 use crate::domain::error::{Failure, Kind};
-use crate::oci;
+use crate::oci::{ContainerProcess, ExecIo};
 use crate::ops::table::{ContainerEntry, lock};
 use crate::ops::{ExecSync, Inner, driver};
 use crate::runtime::{ExecOutput, ExecSpec};
@@ -29,10 +27,10 @@ pub(crate) async fn exec_sync(ops: &Arc<Inner>, exec: ExecSync) -> Result<ExecOu
     let entry = ops.table.container(&container)?;
     running(&entry, "run a command in it")?;
     let task = entry.task()?;
-    let spec = spec(ops, &entry).await?;
-    let process = oci::exec_process(&spec, &args, false).map_err(|error| driver::oci("describe the command", error))?;
-    let process = serde_json::to_vec(&process)
-        .map_err(|error| Failure::caused(Kind::Internal, "write the command's description", error))?;
+    let base = container_process(ops, &entry).await?;
+    let process = base
+        .exec(&args, ExecIo::Streams)
+        .map_err(|error| driver::oci("describe the command", error))?;
     let exec = ExecSpec { process, stdin: false };
     let output = task.exec_collect(exec, timeout, OUTPUT_LIMIT).await;
     output.map_err(|error| driver::runtime(format!("run {:?} in container {}", args[0], entry.id), error))
@@ -57,16 +55,14 @@ pub(crate) fn running(entry: &ContainerEntry, wanted: &str) -> Result<(), Failur
     }
 }
 
-/// The container's spec as far as execs need it: parsed once, with its process only.
-async fn spec(ops: &Inner, entry: &ContainerEntry) -> Result<Arc<Spec>, Failure> {
-    if let Some(spec) = lock(&entry.process).clone() {
-        return Ok(spec);
+/// The container's own process, read from its bundle once.
+async fn container_process(ops: &Inner, entry: &ContainerEntry) -> Result<Arc<ContainerProcess>, Failure> {
+    if let Some(process) = lock(&entry.process).clone() {
+        return Ok(process);
     }
     let bytes = ops.bundle_spec(&entry.id).await?;
-    let mut spec: Spec = serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::caused(Kind::Internal, "read the container's own spec", error))?;
-    spec.set_mounts(None).set_linux(None).set_annotations(None);
-    let spec = Arc::new(spec);
-    *lock(&entry.process) = Some(Arc::clone(&spec));
-    Ok(spec)
+    let read = ContainerProcess::of_spec(&bytes);
+    let process = Arc::new(read.map_err(|error| driver::oci("prepare a command", error))?);
+    *lock(&entry.process) = Some(Arc::clone(&process));
+    Ok(process)
 }

@@ -5,13 +5,13 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::LinuxSeccomp;
 use rustix::fs::{Mode, OFlags};
 
 use crate::base::device::{self, DeviceNode};
 use crate::domain::container::ContainerSpec;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::security::{Privilege, Profile};
+use crate::oci::SeccompProfile;
 
 /// A seccomp profile may have this many bytes; the largest known one has 20 kB.
 const PROFILE_LIMIT: u64 = 1 << 20;
@@ -30,7 +30,7 @@ pub(crate) struct HostFiles {
     /// The nodes that the request's devices are.
     pub(crate) devices: Vec<DeviceNode>,
     /// The node's seccomp profile, when the request names one.
-    pub(crate) seccomp: Option<LinuxSeccomp>,
+    pub(crate) seccomp: Option<SeccompProfile>,
 }
 
 /// Looks everything up, and makes missing volume sources (directories, 0755, as both reference runtimes do).
@@ -75,7 +75,7 @@ fn make_source(path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn profile(path: &Path) -> Result<LinuxSeccomp, Failure> {
+fn profile(path: &Path) -> Result<SeccompProfile, Failure> {
     let read = || -> io::Result<Vec<u8>> {
         // NONBLOCK: a fifo in the profile's place must not hold the request.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -92,10 +92,8 @@ fn profile(path: &Path) -> Result<LinuxSeccomp, Failure> {
         Ok(bytes)
     };
     let bytes = read().map_err(|error| invalid("read seccomp profile", path, error))?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        let doing = format!("read seccomp profile {} as JSON in the OCI form", path.display());
-        Failure::caused(Kind::InvalidArgument, doing, error)
-    })
+    SeccompProfile::parse(&bytes)
+        .map_err(|error| Failure::caused(error.kind(), format!("read seccomp profile {}", path.display()), error))
 }
 
 fn invalid(doing: &str, path: &Path, error: io::Error) -> Failure {

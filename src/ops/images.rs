@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use crate::domain::error::{Failure, Kind};
 use crate::domain::image::{DiffId, Digest, Image, ImageId, Layer};
 use crate::image::KnownLayers;
+use crate::image::reference::Reference;
 use crate::ops::table::lock;
 
 /// Shortest part of an id that means an image: shorter ones are names.
@@ -219,27 +220,11 @@ fn full_id(text: &str) -> Option<ImageId> {
 
 /// The full name that an image is known by here: `registry/repository@digest` if it has a digest, else with its tag.
 fn named(text: &str) -> Option<String> {
-    let (rest, digest) = match text.split_once('@') {
-        Some((rest, digest)) => (rest, Some(digest.parse::<Digest>().ok()?)),
-        None => (text, None),
-    };
-    let (path, tag) = match rest.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => (path, tag),
-        Some(_) | None => (rest, "latest"),
-    };
-    let (registry, repository) = match path.split_once('/') {
-        Some((host, repository)) if host.contains(['.', ':']) || host == "localhost" => (host, repository.to_owned()),
-        Some(_) => ("docker.io", path.to_owned()),
-        None => ("docker.io", format!("library/{path}")),
-    };
-    let repository = match (registry, repository.contains('/')) {
-        ("docker.io", false) => format!("library/{repository}"),
-        _ => repository,
-    };
-    Some(match digest {
-        Some(digest) => format!("{registry}/{repository}@{digest}"),
-        None => format!("{registry}/{repository}:{tag}"),
-    })
+    let reference = text.parse::<Reference>().ok()?;
+    match reference.digest() {
+        Some(digest) => Some(reference.digested(digest)),
+        None => reference.tagged(),
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) async fn pull(ops: &Ops, request: PullImage) -> Result<ImageId, Failu
             drop(pulls);
             // A layer that became unneeded while this pull ran was left to it.
             gc::layers(&inner).await;
-            return Err(driver::pull(format!("pull image {name:?}"), error));
+            return Err(driver::pull(&name, error));
         }
     };
     ops.verb(async move {

@@ -353,7 +353,7 @@ async fn sweep(ops: &Arc<Inner>, bundles: BTreeSet<ContainerId>) -> Result<(), F
     let swept = ops.snapshot.sweep(&containers).await;
     swept.map_err(|error| driver::snapshot("look for forgotten writable layers", error))?;
     let swept = ops.image.sweep(&ops.images.layers()).await;
-    swept.map_err(|error| driver::pull("look for forgotten layers", error))?;
+    swept.map_err(|error| driver::layers("look for forgotten layers", error))?;
     crate::ops::gc::layers(ops).await;
     Ok(())
 }

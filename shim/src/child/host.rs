@@ -47,11 +47,20 @@ impl Host {
     /// # Errors
     /// Without a procfs on `/proc`.
     pub(crate) fn open() -> Result<Self, HostError> {
+        Self::with(sealed::own_view().map_err(|source| HostError::Binary { source })?)
+    }
+
+    /// With another binary to become for the pause program: a test's own is neither static nor ours.
+    #[cfg(test)]
+    pub(super) fn with_binary(path: &std::path::Path) -> Self {
+        Self::with(sealed::read_only_view(path).unwrap()).unwrap()
+    }
+
+    fn with(binary: OwnedFd) -> Result<Self, HostError> {
         let proc = host_proc().map_err(|source| HostError::Proc { source })?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let pid_namespace = rustix::fs::openat(&proc, "self/ns/pid", flags, Mode::empty())
             .map_err(|source| HostError::Proc { source })?;
-        let binary = sealed::read_only_binary().map_err(|source| HostError::Binary { source })?;
         let oom_score = oom_score(&proc).map_err(|source| HostError::OomScore { source })?;
         Ok(Self {
             proc,

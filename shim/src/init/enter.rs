@@ -9,7 +9,7 @@ use rustix::thread::ThreadNameSpaceType;
 use super::channel::Channel;
 use super::rootfs::Rootfs;
 use super::{InitError, console, process};
-use crate::cgroup::join::{self, JoinHandles};
+use crate::cgroup::join::{Birth, JoinHandles};
 use crate::plan::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::sys::clone;
@@ -21,8 +21,10 @@ pub(crate) struct Luggage<'a> {
     pub(crate) channel: &'a Channel,
     /// The host's procfs.
     pub(crate) proc: BorrowedFd<'a>,
-    /// The container's cgroups, and whether it was born in the v2 one of them.
-    pub(crate) cgroup: (&'a JoinHandles, join::Birth),
+    /// The container's cgroups.
+    pub(crate) cgroup: &'a JoinHandles,
+    /// Whether it was born in them.
+    pub(crate) birth: Birth,
     /// `oom_score_adj` of a process that names none.
     pub(crate) oom_score: i32,
     /// Of the container's first process.
@@ -42,8 +44,8 @@ pub(crate) fn run(plan: &ProcessPlan, luggage: &Luggage<'_>) -> i32 {
 }
 
 fn enter(plan: &ProcessPlan, luggage: &Luggage<'_>) -> Result<Infallible, InitError> {
+    luggage.cgroup.join_self(luggage.birth)?;
     clone::close_all_but(&luggage.fds()).map_err(|source| InitError::CloseInherited { source })?;
-    process::join_cgroup(luggage.cgroup)?;
     process::new_session()?;
     let oom_score = plan.oom_score_adj.unwrap_or(luggage.oom_score);
     process::set_oom_score(luggage.proc, oom_score, luggage.channel)?;
@@ -72,7 +74,6 @@ fn enter(plan: &ProcessPlan, luggage: &Luggage<'_>) -> Result<Infallible, InitEr
 impl<'a> Luggage<'a> {
     fn fds(&self) -> Vec<BorrowedFd<'a>> {
         let mut fds = vec![self.channel.as_fd(), self.proc, self.container];
-        fds.extend(self.cgroup.0.fds());
         fds.extend(self.stdio.into_iter().flatten());
         fds.extend(self.filter.and_then(Filter::fd));
         fds

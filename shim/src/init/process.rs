@@ -12,7 +12,6 @@ use rustix::process::{DumpableBehavior, Rlimit};
 use super::channel::Channel;
 use super::rootfs::Rootfs;
 use super::{InitError, credentials, passwd};
-use crate::cgroup::join::{self, JoinError, JoinHandles};
 use crate::plan::{Home, Privileges, ProcessPlan, SYS_ADMIN};
 use crate::seccomp::Filter;
 use crate::sys::{clone, exec, namespace, seccomp, signal};
@@ -136,7 +135,8 @@ impl Ready {
             self.capabilities.give_up_rest()?;
         }
         if let Some(binary) = launch.pause {
-            let source = exec::fexecve(binary, &[c"pause".to_owned()], &[]);
+            let args = [c"containerd-shim-copepod-v1".to_owned(), c"pause".to_owned()];
+            let source = exec::fexecve(binary, &args, &[]);
             return Err(InitError::Exec {
                 program: "pause".to_owned(),
                 source,
@@ -182,19 +182,6 @@ fn run_first(plan: &ProcessPlan, env: &[CString]) -> InitError {
             source: Errno::NOENT,
         },
     }
-}
-
-/// Moves the caller into those of the container's cgroups that it was not born in.
-///
-/// # Errors
-/// What writing to the cgroup says.
-pub(crate) fn join_cgroup((cgroup, birth): (&JoinHandles, join::Birth)) -> Result<(), InitError> {
-    cgroup
-        .join_self(birth)
-        .map_err(|JoinError { hierarchy, source }| InitError::JoinCgroup {
-            hierarchy,
-            source: Errno::from_io_error(&source).unwrap_or(Errno::IO),
-        })
 }
 
 /// A session of its own: signals of the shim's terminal, if it has one, are none of the container's.

@@ -204,6 +204,7 @@ fn cgroup(destination: &str, parsed: &Options, host: &Host, output: &mut Output<
         ReadOnly::AtTheEnd
     };
     output.steps.push(Step::Attach(base));
+    let base_path = destination.to_owned();
     for hierarchy in hierarchies {
         let path = hierarchy.directory.clone();
         output.trees.push(TreeSource {
@@ -216,6 +217,13 @@ fn cgroup(destination: &str, parsed: &Options, host: &Host, output: &mut Output<
         output
             .steps
             .push(Step::Attach(parsed.attach(destination, first, content)));
+        // Two controllers on one hierarchy: programs look for each by its own name.
+        let controllers = hierarchy.name.split(',').filter(|_| hierarchy.name.contains(','));
+
+        output.steps.extend(controllers.map(|controller| Step::Link {
+            target: hierarchy.name.clone(),
+            path: format!("{base_path}/{controller}"),
+        }));
     }
     Ok(())
 }

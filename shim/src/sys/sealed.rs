@@ -6,52 +6,65 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags};
+use rustix::fs::{CWD, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::exec::fexecve;
 use super::mount::{Depth, MountAttr, set_attributes};
 
-/// The binary this process runs from, opened as a path only, close-on-exec.
+const OWN: &str = "/proc/self/exe";
+
+/// Whether nobody can open the binary that this process runs from for writing through its `exe` link: it lies on a
+/// read-only mount, or is a memfd sealed against writing.
 ///
 /// # Errors
 /// What open(2) says, for example without `/proc`.
-pub(crate) fn own_binary() -> Result<OwnedFd, Errno> {
-    rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+pub(crate) fn is_sealed() -> Result<bool, Errno> {
+    let binary = rustix::fs::open(OWN, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    if rustix::fs::fstatvfs(&binary)?
+        .f_flag
+        .contains(StatVfsMountFlags::RDONLY)
+    {
+        return Ok(true);
+    }
+    // EINVAL: not a file that can be sealed.
+    Ok(rustix::fs::fcntl_get_seals(&binary).is_ok_and(|seals| seals.contains(SealFlags::WRITE)))
 }
 
-/// Whether nobody can open the binary that this process runs from for writing through its `exe` link.
+/// The binary that this process runs from, as something that can be run again and not be written.
 ///
 /// # Errors
-/// As [`own_binary`].
-pub(crate) fn is_sealed() -> Result<bool, Errno> {
-    let binary = own_binary()?;
-    Ok(rustix::fs::fstatvfs(&binary)?
-        .f_flag
-        .contains(StatVfsMountFlags::RDONLY))
+/// As [`is_sealed`] and [`read_only_view`].
+pub(crate) fn own_view() -> Result<OwnedFd, Errno> {
+    if is_sealed()? {
+        // A detached mount cannot be cloned again; it needs no second seal either.
+        return rustix::fs::open(OWN, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    }
+    read_only_view(Path::new(OWN))
 }
 
-/// A read-only view of the binary, detached from every mount namespace.
+/// A read-only view of a file, detached from every mount namespace.
 ///
 /// # Errors
 /// What open_tree(2) and mount_setattr(2) say.
-pub(crate) fn read_only_binary() -> Result<OwnedFd, Errno> {
+pub(crate) fn read_only_view(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = open_tree(CWD, "/proc/self/exe", flags)?;
+    let tree = open_tree(CWD, path, flags)?;
     let read_only = MountAttr {
-        set: u64::from(libc::MOUNT_ATTR_RDONLY),
+        set: libc::MOUNT_ATTR_RDONLY,
         ..MountAttr::default()
     };
     set_attributes(tree.as_fd(), &read_only, Depth::Top)?;
     Ok(tree)
 }
 
-/// Starts this process again from [`read_only_binary`], with the same arguments; returns only when it failed. To be
+/// Starts this process again from a [`read_only_view`], with the same arguments; returns only when it failed. To be
 /// called first of all, and only if [`is_sealed`] says no.
 pub(crate) fn run_sealed(args: &[CString], env: &[CString]) -> Errno {
-    match read_only_binary() {
+    match read_only_view(Path::new(OWN)) {
         Ok(binary) => fexecve(binary.as_fd(), args, env),
         Err(errno) => errno,
     }

@@ -6,7 +6,7 @@ use copepod_proto::cri as wire;
 use super::{invalid, pod, quoted, required, text};
 use crate::domain::container::ImageRequest;
 use crate::domain::error::Failure;
-use crate::image::Credentials;
+use crate::domain::image::Credentials;
 use crate::ops::PullImage;
 
 /// Name, tag and digest together, generously.

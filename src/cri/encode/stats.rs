@@ -4,16 +4,10 @@ use copepod_proto::cri as wire;
 
 use super::container;
 use crate::ops::{FsInfo, Stats};
-use crate::runtime::CgroupStats;
-use crate::snapshot::Usage;
 
 /// A container's counters; `store` is where writable layers are.
 pub(in crate::cri) fn container_stats(stats: &Stats, store: Option<&FsInfo>) -> wire::ContainerStats {
-    let Stats {
-        container,
-        cgroup,
-        layer,
-    } = stats;
+    let (container, cgroup) = (&stats.container, &stats.cgroup);
     wire::ContainerStats {
         attributes: Some(wire::ContainerAttributes {
             id: container.id.to_string(),
@@ -28,8 +22,8 @@ pub(in crate::cri) fn container_stats(stats: &Stats, store: Option<&FsInfo>) -> 
             usage_nano_cores: None,
             psi: None,
         }),
-        memory: Some(memory(cgroup)),
-        writable_layer: writable(*layer, store),
+        memory: Some(memory(stats)),
+        writable_layer: writable(stats, store),
         swap: cgroup.swap_bytes.map(|bytes| wire::SwapUsage {
             timestamp: cgroup.at,
             swap_available_bytes: None,
@@ -39,7 +33,8 @@ pub(in crate::cri) fn container_stats(stats: &Stats, store: Option<&FsInfo>) -> 
     }
 }
 
-fn memory(cgroup: &CgroupStats) -> wire::MemoryUsage {
+fn memory(stats: &Stats) -> wire::MemoryUsage {
+    let cgroup = &stats.cgroup;
     let available = cgroup
         .limit_bytes
         .map(|limit| limit.saturating_sub(cgroup.working_set_bytes));
@@ -56,14 +51,14 @@ fn memory(cgroup: &CgroupStats) -> wire::MemoryUsage {
 }
 
 /// Missing until it was measured for the first time.
-fn writable(layer: Usage, store: Option<&FsInfo>) -> Option<wire::FilesystemUsage> {
-    let Usage { bytes, inodes, at } = layer;
+fn writable(stats: &Stats, store: Option<&FsInfo>) -> Option<wire::FilesystemUsage> {
+    let layer = &stats.layer;
     let mountpoint = store?.mountpoint.display().to_string();
-    (at != 0).then_some(wire::FilesystemUsage {
-        timestamp: at,
+    (layer.at != 0).then_some(wire::FilesystemUsage {
+        timestamp: layer.at,
         fs_id: Some(wire::FilesystemIdentifier { mountpoint }),
-        used_bytes: number(bytes),
-        inodes_used: number(inodes),
+        used_bytes: number(layer.bytes),
+        inodes_used: number(layer.inodes),
     })
 }
 

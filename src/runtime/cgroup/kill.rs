@@ -23,7 +23,7 @@ pub(super) const REMOVAL: Duration = Duration::from_secs(5);
 const PAUSES: (Duration, Duration) = (Duration::from_micros(500), Duration::from_millis(20));
 
 /// SIGKILLs everything in `dirs` and below until nothing is left.
-pub(super) fn kill(path: &str, dirs: &[PathBuf], unified: bool) -> Result<(), CgroupError> {
+pub(super) fn kill(path: &str, dirs: &[PathBuf]) -> Result<(), CgroupError> {
     let until = Instant::now() + PATIENCE;
     let mut pause = PAUSES.0;
     loop {
@@ -44,8 +44,8 @@ pub(super) fn kill(path: &str, dirs: &[PathBuf], unified: bool) -> Result<(), Cg
         }
         for dir in dirs {
             thaw(dir)?;
-            // One write, and forks cannot outrun it; a kernel or a v1 hierarchy without it is killed one by one.
-            if !(unified && kill_whole(dir)?) {
+            // One write where the v2 hierarchy is, and forks cannot outrun it; elsewhere one by one.
+            if !kill_whole(dir)? {
                 kill_each(dir)?;
             }
         }

@@ -5,7 +5,8 @@ use super::*;
 
 fn fake_v2(root: &Path) -> Cgroups {
     Cgroups {
-        layout: Layout::V2(root.to_owned()),
+        v1: Vec::new(),
+        unified: Some(root.to_owned()),
     }
 }
 
@@ -57,7 +58,7 @@ fn only_paths_that_name_the_container_are_touched() {
         "/system.slice".to_owned(),
         format!("/{id}/.."),
         format!("/{id}/child"),
-        format!("//{id}"),
+        "//".to_owned(),
         format!("a/{id}"),
         format!("/a/../{id}"),
         format!("/{}", ContainerId::generate()),

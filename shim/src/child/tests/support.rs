@@ -9,15 +9,18 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::mount::MountPropagationFlags;
 use rustix::process::{WaitId, WaitIdOptions};
+use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
 
-use crate::cgroup::join::JoinHandles;
+use crate::cgroup::Cgroup;
+use crate::cgroup::layout::Layout;
+use crate::cgroup::resources::Resources;
 use crate::child::{self, Create, Created, Exec, Fallbacks, Host, Launch, Progress, RootfsMount, Stdio};
-use crate::plan::CgroupView;
 use crate::plan::spec::{Process, Spec};
 use crate::seccomp::Filter;
-use crate::sys::clone;
+use crate::sys::{clone, namespace};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -36,6 +39,9 @@ pub(in crate::child) fn alone_in(module: &str, name: &str, body: impl FnOnce()) 
         // The harness's other thread only waits for this one, so it holds no lock that the copy could miss.
         let body = std::cell::Cell::new(Some(body));
         let run = || {
+            // Mounts of a test end with it, whatever becomes of it.
+            namespace::unshare(UnshareFlags::NEWNS).unwrap();
+            rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
             assert!(
                 std::fs::read_to_string("/proc/self/status")
                     .unwrap()
@@ -46,6 +52,8 @@ pub(in crate::child) fn alone_in(module: &str, name: &str, body: impl FnOnce()) 
         };
         return assert_eq!(reap(&clone::spawn(0, None, run).unwrap().pidfd), 0);
     }
+    let directory = tempfile::tempdir().unwrap();
+    let cgroup = format!("/copepod-shim-{}-{name}", std::process::id());
     let mut test = Command::new(std::env::current_exe().unwrap());
     test.args([
         "--exact",
@@ -53,7 +61,15 @@ pub(in crate::child) fn alone_in(module: &str, name: &str, body: impl FnOnce()) 
         "--test-threads=1",
         "--nocapture",
     ]);
-    let output = test.env("COPEPOD_ALONE", "1").output().unwrap();
+    let output = test
+        .env("COPEPOD_ALONE", &cgroup)
+        .env("TMPDIR", directory.path())
+        .output()
+        .unwrap();
+    if let Ok(left) = Cgroup::open(&Layout::detect().unwrap(), &cgroup) {
+        left.kill_all().unwrap();
+        left.remove().unwrap();
+    }
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
@@ -63,7 +79,9 @@ pub(in crate::child) struct Sandbox {
     pub(in crate::child) directory: tempfile::TempDir,
     pub(in crate::child) spec: Value,
     pub(in crate::child) fallbacks: &'static [&'static str],
-    host: Rc<Host>,
+    pub(in crate::child) host: Rc<Host>,
+    layout: Layout,
+    cgroup: Rc<Cgroup>,
     mounted: Vec<PathBuf>,
 }
 
@@ -106,13 +124,21 @@ impl Sandbox {
                 {"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"}, {"type": "cgroup"},
             ]},
         });
-        Self {
+        let layout = Layout::detect().unwrap();
+        let name = directory.path().file_name().unwrap().to_str().unwrap().to_owned();
+        let path = format!("{}/{name}", std::env::var("COPEPOD_ALONE").unwrap());
+        let cgroup = Rc::new(Cgroup::create(&layout, &path, &Resources::default()).unwrap());
+        let mut sandbox = Self {
             directory,
             spec,
             fallbacks: &[],
-            host: Rc::new(Host::open().unwrap()),
+            host: Rc::new(Host::with_binary(&std::env::current_exe().unwrap())),
+            layout,
+            cgroup,
             mounted: Vec::new(),
-        }
+        };
+        sandbox.spec["linux"]["cgroupsPath"] = json!(path);
+        sandbox
     }
 
     /// A file of the image.
@@ -135,7 +161,7 @@ impl Sandbox {
     pub(in crate::child) fn shared_volume(&mut self, name: &str) -> PathBuf {
         let path = self.volume(name);
         mount_tmpfs(&path);
-        rustix::mount::mount_change(&path, rustix::mount::MountPropagationFlags::SHARED).unwrap();
+        rustix::mount::mount_change(&path, MountPropagationFlags::SHARED).unwrap();
         self.mounted.push(path.clone());
         path
     }
@@ -174,7 +200,7 @@ impl Sandbox {
             .as_ref()
             .map(|json| Filter::for_profile(json.get(), None).unwrap());
         let (stdio, ours) = streams(spec.process.terminal);
-        let cgroup = JoinHandles::default();
+        let cgroup = self.cgroup.join_handles().unwrap();
         let names: Vec<String> = self.fallbacks.iter().map(|name| (*name).to_owned()).collect();
         // A name lookup of an overlay below an overlay is refused: the tests' own directory may be one.
         let at = |path: &str| self.directory.path().join(path).display().to_string();
@@ -198,7 +224,7 @@ impl Sandbox {
             }],
             stdio,
             cgroup: &cgroup,
-            view: CgroupView::Split(Vec::new()),
+            view: child::cgroup_view(&self.layout, &spec.linux.cgroups_path),
             filter: filter.as_ref(),
             fallbacks: Fallbacks::parse(&names).unwrap(),
         };
@@ -206,6 +232,7 @@ impl Sandbox {
         drop(create);
         let mut running = Running {
             host: Rc::clone(&self.host),
+            cgroup: Rc::clone(&self.cgroup),
             created,
             filter,
             streams: ours,
@@ -230,6 +257,8 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        self.cgroup.kill_all().unwrap();
+        self.cgroup.remove().unwrap();
         for path in &self.mounted {
             rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH).unwrap();
         }
@@ -272,6 +301,7 @@ fn streams(terminal: bool) -> (Stdio, Streams) {
 #[derive(Debug)]
 pub(in crate::child) struct Running {
     host: Rc<Host>,
+    cgroup: Rc<Cgroup>,
     created: Created,
     filter: Option<Filter>,
     streams: Streams,
@@ -332,7 +362,7 @@ impl Running {
 
     pub(in crate::child) fn exec(&mut self, process: &Process) -> Result<Outcome, String> {
         let (stdio, mut ours) = streams(process.terminal);
-        let cgroup = JoinHandles::default();
+        let cgroup = self.cgroup.join_handles().unwrap();
         let exec = Exec {
             container: self.created.pidfd.as_fd(),
             process,
