@@ -40,6 +40,7 @@ impl Instruction {
     }
 
     /// Destination and source register.
+    #[cfg(test)]
     pub(crate) fn registers(self) -> [u8; 2] {
         [self.registers & 0xf, self.registers >> 4]
     }
