@@ -68,7 +68,7 @@ impl Daemon {
             format!("force_fallbacks = [{fallbacks:?}]")
         };
         let text = format!(
-            "root = {root:?}\nstate = {state:?}\n[cri]\nsocket = {socket:?}\n[log]\nlevel = \"debug\"\n\
+            "root = {root:?}\nstate = {state:?}\n[cri]\nsocket = {socket:?}\n[log]\nlevel = \"info,copepod=debug\"\n\
              [registry]\nconfig_dir = {certs:?}\n[runtime]\nshim = {shim:?}\n{forced}\n\
              [network]\nmode = \"builtin\"\n[network.builtin]\nsubnet = {subnet:?}\nbridge = {bridge:?}\n{more}\n",
             root = top.path().join("root"),
