@@ -274,7 +274,9 @@ async fn a_pod_lives_and_leaves_nothing() {
         (137, ExitReason::Error)
     );
     assert_eq!(ops.pod(pod.as_str()).await.unwrap().state, PodState::NotReady);
-    let late = ops.create_container(sleeper(&pod, NamespaceMode::Pod, &["true"])).await;
+    let mut request = sleeper(&pod, NamespaceMode::Pod, &["true"]);
+    request.spec.metadata.name = "late".into();
+    let late = ops.create_container(request).await;
     assert_eq!(late.unwrap_err().kind(), Kind::FailedPrecondition);
     ops.remove_pod(pod.as_str()).await.unwrap();
     ops.remove_pod(pod.as_str()).await.unwrap();
