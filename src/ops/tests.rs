@@ -72,6 +72,16 @@ impl World {
         })
     }
 
+    /// Of this world alone.
+    fn name(&self) -> String {
+        self.top.path().file_name().unwrap().to_str().unwrap().to_owned()
+    }
+
+    /// Parent of its pods' cgroups.
+    fn cgroup(&self) -> String {
+        format!("/test-{}", self.name())
+    }
+
     fn path(&self, below: &str) -> PathBuf {
         self.top.path().join(below)
     }
@@ -85,7 +95,7 @@ impl World {
         let (runtime, exits) = Runtime::open(runtime::Config {
             shim: self.shim.clone(),
             state: state_dir.clone(),
-            instance: format!("ops-test-{}", std::process::id()),
+            instance: self.name(),
             force_fallbacks: vec![],
         })
         .await
@@ -173,14 +183,30 @@ impl Drop for World {
         for mount in ours.filter(|path| Path::new(path).starts_with(self.top.path())) {
             rustix::mount::unmount(mount, rustix::mount::UnmountFlags::DETACH).ok();
         }
+        // What kubelet makes and removes elsewhere, and the shims' own.
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            for name in [self.cgroup()[1..].to_owned(), format!("copepod-{}", self.name())] {
+                remove_cgroup(&hierarchy.path().join(name));
+            }
+        }
     }
 }
 
-fn pod_spec(pid: NamespaceMode) -> PodSpec {
+/// Removes an empty cgroup and those below it.
+fn remove_cgroup(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    std::fs::remove_dir(dir).ok();
+}
+
+fn pod_spec(world: &World, pid: NamespaceMode) -> PodSpec {
     let mut spec = fixtures::pod(&fixtures::id("a"), "u1").spec;
     spec.namespaces.network = NamespaceMode::Node;
     spec.namespaces.pid = pid;
-    spec.cgroup_parent = format!("/cpo-test-{}", std::process::id());
+    spec.cgroup_parent = world.cgroup();
     spec
 }
 
@@ -227,10 +253,10 @@ async fn a_pod_lives_and_leaves_nothing() {
     let Some(world) = World::new() else { return };
     let ops = world.boot("boot1").await;
     let before = world.traces();
-    let pod = ops.run_pod(pod_spec(NamespaceMode::Pod)).await.unwrap();
+    let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Pod)).await.unwrap();
     assert_eq!(ops.pod(pod.as_str()).await.unwrap().state, PodState::Ready);
     assert!(ops.pod_details(pod.as_str()).await.unwrap().init_pid > 0);
-    let again = ops.run_pod(pod_spec(NamespaceMode::Pod)).await.unwrap_err();
+    let again = ops.run_pod(pod_spec(&world, NamespaceMode::Pod)).await.unwrap_err();
     assert_eq!(again.kind(), Kind::AlreadyExists);
     assert!(again.to_string().contains(pod.as_str()));
 
@@ -274,14 +300,16 @@ async fn a_pod_lives_and_leaves_nothing() {
         (137, ExitReason::Error)
     );
     assert_eq!(ops.pod(pod.as_str()).await.unwrap().state, PodState::NotReady);
-    let late = ops.create_container(sleeper(&pod, NamespaceMode::Pod, &["true"])).await;
+    let mut request = sleeper(&pod, NamespaceMode::Pod, &["true"]);
+    request.spec.metadata.name = "late".into();
+    let late = ops.create_container(request).await;
     assert_eq!(late.unwrap_err().kind(), Kind::FailedPrecondition);
     ops.remove_pod(pod.as_str()).await.unwrap();
     ops.remove_pod(pod.as_str()).await.unwrap();
     assert!(ops.pods(&PodFilter::default()).await.unwrap().is_empty());
     assert!(ops.containers(&ContainerFilter::default()).await.unwrap().is_empty());
     assert_eq!(world.traces(), before);
-    let parent = format!("/sys/fs/cgroup/memory/cpo-test-{}", std::process::id());
+    let parent = format!("/sys/fs/cgroup/memory{}", world.cgroup());
     let left = std::fs::read_dir(parent).into_iter().flatten().flatten();
     assert_eq!(left.filter(|entry| entry.path().is_dir()).count(), 0);
 }
@@ -290,7 +318,7 @@ async fn a_pod_lives_and_leaves_nothing() {
 async fn containers_outlive_the_daemon_and_their_ends_are_not_lost() {
     let Some(world) = World::new() else { return };
     let ops = world.boot("boot1").await;
-    let pod = ops.run_pod(pod_spec(NamespaceMode::Container)).await.unwrap();
+    let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Container)).await.unwrap();
     let mut ids = Vec::new();
     for (name, script) in [("stays", "sleep 1000"), ("ends", "sleep 1; exit 7"), ("waits", "true")] {
         let mut request = sleeper(&pod, NamespaceMode::Container, &["sh", "-c", script]);
@@ -331,7 +359,7 @@ async fn containers_outlive_the_daemon_and_their_ends_are_not_lost() {
 async fn a_process_that_cannot_be_executed_leaves_an_exited_container() {
     let Some(world) = World::new() else { return };
     let ops = world.boot("boot1").await;
-    let pod = ops.run_pod(pod_spec(NamespaceMode::Container)).await.unwrap();
+    let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Container)).await.unwrap();
     let request = sleeper(&pod, NamespaceMode::Container, &["no-such-program"]);
     let id = ops.create_container(request).await.unwrap();
     ops.start_container(id.as_str()).await.unwrap_err();
@@ -347,7 +375,7 @@ async fn a_failed_run_leaves_nothing_and_no_name() {
     let ops = world.boot("boot1").await;
     let before = world.traces();
     // There is no CNI configuration, so a pod with its own network cannot be.
-    let mut spec = pod_spec(NamespaceMode::Pod);
+    let mut spec = pod_spec(&world, NamespaceMode::Pod);
     spec.namespaces.network = NamespaceMode::Pod;
     for _ in 0..2 {
         let failure = ops.run_pod(spec.clone()).await.unwrap_err();
@@ -355,4 +383,81 @@ async fn a_failed_run_leaves_nothing_and_no_name() {
         assert_eq!(world.traces(), before, "{}", failure.chain());
     }
     assert!(ops.pods(&PodFilter::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_shim_leaves_a_container_that_is_unknown_dead_and_removable() {
+    let Some(world) = World::new() else { return };
+    let ops = world.boot("boot1").await;
+    let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Container)).await.unwrap();
+    let request = sleeper(&pod, NamespaceMode::Container, &["sleep", "1000"]);
+    let id = ops.create_container(request).await.unwrap();
+    ops.start_container(id.as_str()).await.unwrap();
+    let pid = ops.container_details(id.as_str()).await.unwrap().pid;
+    let mut killed = 0;
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let command = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(shim) = number.and_then(rustix::process::Pid::from_raw)
+            && command.split('\0').any(|argument| argument == id.as_str())
+        {
+            rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+            killed += 1;
+        }
+    }
+    assert!(killed > 0);
+    assert_eq!(exit_of(&until_exited(&ops, &id).await), (255, ExitReason::Unknown));
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    assert!(status.is_empty() || status.contains("Z (zombie)"), "{status}");
+    ops.remove_container(id.as_str()).await.unwrap();
+    ops.remove_pod(pod.as_str()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_a_crash_cut_off_is_rolled_back() {
+    let Some(world) = World::new() else { return };
+    let ops = world.boot("boot1").await;
+    let before = world.traces();
+    let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Pod)).await.unwrap();
+    let record = ops.pod(pod.as_str()).await.unwrap();
+    drop(ops);
+    // As if the daemon had died just before the last commit.
+    let (state, _) = world.records().await;
+    let intent = crate::state::Intent::RunPod {
+        id: pod.clone(),
+        spec: Box::new(record.spec.clone()),
+        pins: record.pins.clone(),
+    };
+    let changes = vec![Change::DeletePod(pod.clone()), Change::Begin(Box::new(intent))];
+    state.commit(changes).await.unwrap();
+    drop(state);
+
+    let ops = world.boot("boot1").await;
+    assert!(ops.pods(&PodFilter::default()).await.unwrap().is_empty());
+    assert_eq!(world.traces(), before);
+    let again = ops.run_pod(pod_spec(&world, NamespaceMode::Pod)).await.unwrap();
+    ops.remove_pod(again.as_str()).await.unwrap();
+    assert_eq!(world.traces(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_with_one_name_make_one_pod_and_cancelling_them_changes_nothing() {
+    let Some(world) = World::new() else { return };
+    let ops = world.boot("boot1").await;
+    let spec = pod_spec(&world, NamespaceMode::Pod);
+    let cancelled = tokio::time::timeout(Duration::from_micros(300), ops.run_pod(spec.clone())).await;
+    assert!(cancelled.is_err());
+    let joined = ops.run_pod(spec.clone()).await;
+    // It joined the one in flight, or came after it.
+    let pods = ops.pods(&PodFilter::default()).await.unwrap();
+    assert_eq!(pods.len(), 1);
+    match joined {
+        Ok(id) => assert_eq!(id, pods[0].id),
+        Err(failure) => assert_eq!(failure.kind(), Kind::AlreadyExists),
+    }
+    ops.remove_pod(pods[0].id.as_str()).await.unwrap();
+    let both = tokio::join!(ops.run_pod(spec.clone()), ops.run_pod(spec));
+    assert_eq!(both.0.unwrap(), both.1.unwrap());
+    let id = ops.pods(&PodFilter::default()).await.unwrap()[0].id.clone();
+    ops.remove_pod(id.as_str()).await.unwrap();
 }

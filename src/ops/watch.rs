@@ -78,6 +78,7 @@ async fn handle(ops: Arc<Inner>, exit: TaskExit) {
     if let Some(entry) = ops.table.exact_container(&exit.id) {
         container_ended(&ops, &entry, exit.exit).await;
     } else if let Some(entry) = ops.table.exact_pod(exit.id.as_str()) {
+        tracing::info!(pod = %entry.id, end = ?exit.exit, "the pod's init ended");
         init_ended(&ops, &entry).await;
     } else {
         ops.early.note(exit);
@@ -139,7 +140,7 @@ pub(crate) async fn init_ended(ops: &Arc<Inner>, entry: &PodEntry) {
         return;
     }
     entry.update(|pod| pod.state = PodState::NotReady);
-    tracing::info!(pod = %entry.id, "the pod's init ended: pod is not ready");
+    tracing::info!(pod = %entry.id, "pod is not ready any more");
     if let Err(error) = ops.save_pod(entry).await {
         tracing::warn!(pod = %entry.id, error = error.chain());
     }
