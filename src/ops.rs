@@ -228,6 +228,9 @@ pub struct Ops {
     inner: Arc<Inner>,
 }
 
+#[cfg(test)]
+mod tests;
+
 /// What the verbs share.
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -262,6 +265,9 @@ impl Ops {
     pub async fn close(&self) {
         self.inner.verbs.close();
         self.inner.verbs.wait().await;
+        if let Err(error) = self.inner.network.close().await {
+            tracing::warn!(%error, "the network's devices stay until the next start");
+        }
         pod_files::close(&self.inner.config);
     }
 

@@ -186,20 +186,20 @@ pub struct State {
 }
 
 impl State {
-    /// Opens (or makes) the database `root/copepod.redb` and takes the lock `root/lock`, which it holds until
-    /// [`State::close`] or until the last clone is gone.
+    /// Opens (or makes) the database file `path` and takes the lock on its directory (the file `lock` in it), which it
+    /// holds until [`State::close`] or until the last clone is gone.
     ///
     /// # Errors
     /// Another daemon holds it (says which pid), it is of a newer version, or damaged.
-    pub async fn open(root: &Path) -> Result<(Self, Recorded), StateError> {
-        let root = root.to_owned();
-        let path = root.join(FILE);
+    pub async fn open(path: &Path) -> Result<(Self, Recorded), StateError> {
+        let path = path.to_owned();
+        let unreadable = StateError::Unreadable { path: path.clone() };
         let (requests, inbox) = mpsc::unbounded_channel();
         let (opened, outcome) = oneshot::channel();
         thread::Builder::new()
             .name("state".into())
             .stack_size(STACK)
-            .spawn(move || match open_locked(&root) {
+            .spawn(move || match open_locked(&path) {
                 Ok((store, recorded, lock)) => {
                     // Nobody waits any more: then there is nothing to serve either.
                     if opened.send(Ok(recorded)).is_err() {
@@ -214,7 +214,7 @@ impl State {
                 Err(error) => drop(opened.send(Err(error))),
             })
             .map_err(StateError::Thread)?;
-        let recorded = outcome.await.map_err(|_| StateError::Unreadable { path })??;
+        let recorded = outcome.await.map_err(|_| unreadable)??;
         Ok((Self { requests }, recorded))
     }
 
@@ -242,17 +242,14 @@ impl State {
     }
 }
 
-/// The database's file below `root`.
-const FILE: &str = "copepod.redb";
-
 /// Stack of the database's thread in bytes. Its deepest calls are tree descents; half a megabyte is ten times what a
 /// debug build was seen to use, and only what is touched is real.
 const STACK: usize = 512 * 1024;
 
-fn open_locked(root: &Path) -> Result<(db::Store, Recorded, fs::File), StateError> {
-    private_dir(root, 0o700).map_err(StateError::Directory)?;
-    let lock = lock::hold(root)?;
-    let path = root.join(FILE);
-    let (store, recorded) = db::Store::open(&path)?;
+fn open_locked(path: &Path) -> Result<(db::Store, Recorded, fs::File), StateError> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    private_dir(dir, 0o700).map_err(StateError::Directory)?;
+    let lock = lock::hold(dir)?;
+    let (store, recorded) = db::Store::open(path)?;
     Ok((store, recorded, lock))
 }

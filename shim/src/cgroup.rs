@@ -4,6 +4,7 @@
 //! Everything here is synchronous and short; what may have to wait has a form that does one step
 //! ([`Cgroup::kill_pass`], [`Cgroup::try_remove`]) for a caller that must not block.
 
+mod device;
 pub(crate) mod error;
 mod exec;
 mod file;
@@ -26,9 +27,8 @@ use std::path::{Path, PathBuf};
 use error::CgroupError;
 pub(crate) use exec::ExecCgroup;
 use join::JoinHandles;
-pub(crate) use kill::Killed;
 use kill::Target;
-use layout::{Hierarchy, KillBy, Layout};
+use layout::{Hierarchy, Layout};
 use limits::Note;
 use path::CgroupPath;
 pub(crate) use remove::Removal;
@@ -40,7 +40,6 @@ pub(crate) struct Cgroup {
     v1: Vec<Directory>,
     /// With v1 empty: the cgroup itself. Beside v1: only for killing and for execs.
     unified: Option<PathBuf>,
-    kill: KillBy,
     notes: BTreeSet<Note>,
 }
 
@@ -97,7 +96,6 @@ impl Cgroup {
                 .as_ref()
                 .map(|root| path.below(root))
                 .filter(|dir| dir.is_dir()),
-            kill: layout.kill,
             notes: BTreeSet::new(),
         })
     }
@@ -133,7 +131,6 @@ impl Cgroup {
         Ok(Self {
             v1,
             unified,
-            kill: layout.kill,
             notes: BTreeSet::new(),
         })
     }
@@ -200,14 +197,6 @@ impl Cgroup {
         self.target().kill_pass()
     }
 
-    /// [`Cgroup::kill_pass`] until nothing is left, for at most 2 s. Blocks.
-    ///
-    /// # Errors
-    /// As [`Cgroup::kill_pass`].
-    pub(crate) fn kill_all(&self) -> Result<Killed, CgroupError> {
-        self.target().kill_all()
-    }
-
     /// Removes the cgroup and what the workload made below it. `Busy` when processes are left, or die just now: call
     /// it again a little later.
     ///
@@ -215,14 +204,6 @@ impl Cgroup {
     /// A directory cannot be removed for another reason; the others were.
     pub(crate) fn try_remove(&self) -> Result<Removal, CgroupError> {
         remove::try_remove(self.directories())
-    }
-
-    /// [`Cgroup::try_remove`] with growing pauses, for at most 5 s. Blocks.
-    ///
-    /// # Errors
-    /// As [`Cgroup::try_remove`].
-    pub(crate) fn remove(&self) -> Result<Removal, CgroupError> {
-        remove::within_limit(|| self.try_remove())
     }
 
     /// A cgroup below this one for the processes of one exec, so that all of them can be found and killed. Usage and
@@ -256,11 +237,7 @@ impl Cgroup {
                 .into_iter()
                 .chain(self.unified.clone())
                 .collect(),
-            kill_file: self
-                .unified
-                .as_ref()
-                .filter(|_| self.kill == KillBy::File)
-                .map(|dir| dir.join("cgroup.kill")),
+            kill_file: self.unified.as_ref().map(|dir| dir.join("cgroup.kill")),
             freezer: freezer.map(|directory| directory.path.clone()),
         }
     }

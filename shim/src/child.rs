@@ -1,31 +1,33 @@
 //! Making a container's first process, and entering a container for an exec, from the shim's side. What needs the
 //! host's mount namespace is opened here, before the fork; the child gets descriptors.
 
+mod error;
 mod fallback;
 mod host;
+mod launch;
 mod rootfs;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
+pub(crate) use error::CreateError;
 pub(crate) use fallback::{Fallback, Fallbacks, UnknownFallback};
 pub(crate) use host::{Host, HostError};
-pub(crate) use rootfs::{RootfsError, RootfsMount};
+pub(crate) use launch::{Launch, LaunchError, Progress};
+pub(crate) use rootfs::RootfsMount;
 
 use crate::cgroup::join::{self, JoinHandles};
 use crate::cgroup::layout::Layout;
-use crate::init::channel::{Channel, Event, Failure};
+use crate::init::channel::Channel;
 use crate::init::{self, Luggage};
 use crate::plan::spec::{NamespaceKind, Process, Spec};
-use crate::plan::{self, Joined, PlanError, ProcessPlan, TreeSource};
+use crate::plan::{self, Joined, ProcessPlan, TreeSource};
 use crate::seccomp::Filter;
 use crate::sys::clone::{self, Spawned};
 use crate::sys::mount::Depth;
@@ -99,137 +101,6 @@ pub(crate) struct Execed {
     pub(crate) pidfd: OwnedFd,
     /// How far it is. There is no gate.
     pub(crate) launch: Launch,
-}
-
-/// How far a process is on its way to exec. The descriptor becomes readable when it got further.
-#[derive(Debug)]
-pub(crate) struct Launch {
-    channel: Channel,
-    executing: Executing,
-    console: Option<OwnedFd>,
-    notes: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Executing {
-    NotYet,
-    Announced,
-}
-
-/// Stations of a launch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Nothing new.
-    Waiting,
-    /// Built; waits for [`Launch::release`].
-    Ready,
-    /// The program runs.
-    Running,
-}
-
-/// Why a launch ended without a running program.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LaunchError {
-    /// A step failed in the child.
-    #[error(transparent)]
-    Failed(Failure),
-    /// Killed, most likely by the kernel for its memory limit.
-    #[error("the process ended before it ran its program")]
-    Died,
-    /// No conversation.
-    #[error("talk to the new process")]
-    Channel {
-        /// Cause.
-        source: Errno,
-    },
-    /// Too slow.
-    #[error("the process was not there after {seconds} s")]
-    Timeout {
-        /// How long we waited.
-        seconds: u64,
-    },
-}
-
-/// Why no process could be made.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CreateError {
-    /// The spec.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The rootfs.
-    #[error(transparent)]
-    Rootfs(#[from] RootfsError),
-    /// A namespace to join.
-    #[error("open {kind:?} namespace {path}")]
-    Namespace {
-        /// Kind.
-        kind: NamespaceKind,
-        /// As given.
-        path: String,
-        /// Cause.
-        source: Errno,
-    },
-    /// A volume.
-    #[error("open mount source {path}")]
-    Source {
-        /// As given.
-        path: String,
-        /// Cause.
-        source: Errno,
-    },
-    /// A volume that is not what its destination demands.
-    #[error("mount source {path} is on the wrong kind of filesystem for its destination")]
-    SourceKind {
-        /// As given.
-        path: String,
-    },
-    /// The host's null device.
-    #[error("open the host's /dev/null")]
-    Null {
-        /// Cause.
-        source: Errno,
-    },
-    /// Something else has its name (CVE-2025-31133).
-    #[error("the host's /dev/null is not the null device")]
-    NotNull,
-    /// A mount point for the rootfs.
-    #[error("make {}", path.display())]
-    Staging {
-        /// Where.
-        path: PathBuf,
-        /// Cause.
-        source: Errno,
-    },
-    /// Terminal and streams contradict each other.
-    #[error("process.terminal and the given streams contradict each other")]
-    Stdio,
-    /// No channel.
-    #[error("make a channel to the new process")]
-    Channel {
-        /// Cause.
-        source: Errno,
-    },
-    /// The namespace's first process has ended.
-    #[error("container not running")]
-    NotRunning,
-    /// The PID namespace for children.
-    #[error("enter a PID namespace for children")]
-    EnterPid {
-        /// Cause.
-        source: Errno,
-    },
-    /// Every later child would be born in a container.
-    #[error("return to our own PID namespace for children; this shim must end")]
-    LeavePid {
-        /// Cause.
-        source: Errno,
-    },
-    /// No process.
-    #[error("clone a process")]
-    Clone {
-        /// Cause.
-        source: Errno,
-    },
 }
 
 /// Begins to build a container. Blocks for the host's part only (opening sources, mounting the overlay, the fork);
@@ -336,93 +207,6 @@ pub(crate) fn exec(host: &Host, exec: &Exec<'_>) -> Result<Execed, CreateError> 
         pidfd: spawned.pidfd,
         launch: Launch::new(ours),
     })
-}
-
-impl Launch {
-    fn new(channel: Channel) -> Self {
-        Self {
-            channel,
-            executing: Executing::NotYet,
-            console: None,
-            notes: Vec::new(),
-        }
-    }
-
-    /// Opens the gate of a process that is [`Progress::Ready`].
-    ///
-    /// # Errors
-    /// When it has ended meanwhile.
-    pub(crate) fn release(&self) -> Result<(), LaunchError> {
-        match self.channel.release() {
-            Ok(()) => Ok(()),
-            Err(Errno::PIPE | Errno::CONNRESET) => Err(LaunchError::Died),
-            Err(source) => Err(LaunchError::Channel { source }),
-        }
-    }
-
-    /// Takes in what the process has said since. Never blocks.
-    ///
-    /// # Errors
-    /// Why there will be no program.
-    pub(crate) fn advance(&mut self) -> Result<Progress, LaunchError> {
-        loop {
-            match self
-                .channel
-                .receive()
-                .map_err(|source| LaunchError::Channel { source })?
-            {
-                None => return Ok(Progress::Waiting),
-                Some(Event::Ready) => return Ok(Progress::Ready),
-                Some(Event::Note(note)) => self.notes.push(note),
-                Some(Event::Handed(master)) => self.console = Some(master),
-                Some(Event::Executing) => self.executing = Executing::Announced,
-                Some(Event::Failed(failure)) => return Err(LaunchError::Failed(failure)),
-                Some(Event::Closed) if self.executing == Executing::Announced => return Ok(Progress::Running),
-                Some(Event::Closed) => return Err(LaunchError::Died),
-            }
-        }
-    }
-
-    /// Blocks until the next station.
-    ///
-    /// # Errors
-    /// As [`Launch::advance`]; [`LaunchError::Timeout`].
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<Progress, LaunchError> {
-        let end = Instant::now() + limit;
-        loop {
-            match self.advance()? {
-                Progress::Waiting => {}
-                station => return Ok(station),
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(LaunchError::Timeout {
-                    seconds: limit.as_secs(),
-                });
-            }
-            let left = Timespec::try_from(left).map_err(|_| LaunchError::Channel { source: Errno::INVAL })?;
-            match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&left)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(source) => return Err(LaunchError::Channel { source }),
-            }
-        }
-    }
-
-    /// The master of the process's terminal, once it has come.
-    pub(crate) fn take_console(&mut self) -> Option<OwnedFd> {
-        self.console.take()
-    }
-
-    /// What was done another way than asked, for the shim's log.
-    pub(crate) fn take_notes(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.notes)
-    }
-}
-
-impl AsFd for Launch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
-    }
 }
 
 /// Whose PID namespace the child is born in.
@@ -581,4 +365,4 @@ fn staging(bundle: &Path, root: &str) -> Result<PathBuf, CreateError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

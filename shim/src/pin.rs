@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::init;
 use crate::plan::spec::NamespaceKind;
-use crate::plan::{sysctl_namespace, sysctl_path};
+use crate::plan::sysctl;
 use crate::sys::{link, namespace};
 
 /// Longest request in bytes.
@@ -186,13 +186,13 @@ fn checked(request: &Request) -> Result<Vec<(String, &str)>, PinError> {
             key: key.clone(),
             reason,
         };
-        let path = sysctl_path(key).map_err(refused)?;
+        let path = sysctl::path(key).map_err(refused)?;
         // A value is written to one file and means nothing else, `+` and `=` included (CVE-2022-0811).
         if value.contains(['\n', '\0']) {
             return Err(refused("the value contains a newline or NUL"));
         }
         let kind =
-            sysctl_namespace(&path).ok_or_else(|| refused("no namespace confines it: it would change the host"))?;
+            sysctl::namespace(&path).ok_or_else(|| refused("no namespace confines it: it would change the host"))?;
         if has(kind) {
             Ok(path)
         } else {
@@ -227,3 +227,6 @@ fn undo(cause: PinError, made: &[Pin<'_>]) -> PinError {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,14 +2,17 @@
 //! Pure: no clock, no file, no system call; the acting is in `init`, which runs the steps as they stand.
 
 mod capability;
+mod error;
 mod mounts;
 mod process;
 pub(crate) mod spec;
+pub(crate) mod sysctl;
 mod text;
 
 use std::ffi::CString;
 
 pub(crate) use capability::{CapabilitySets, SYS_ADMIN, names as capability_names};
+pub(crate) use error::PlanError;
 pub(crate) use mounts::{Attach, Content, FirstComponent, PROC_SUPER_MAGIC, ReadOnly, TreeSource};
 pub(crate) use process::{Home, Privileges, ProcessPlan, Terminal};
 use spec::{Device, NamespaceKind, Spec};
@@ -155,132 +158,6 @@ pub(crate) struct Hierarchy {
     pub(crate) directory: String,
 }
 
-/// Why no plan can be made.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum PlanError {
-    /// An OCI version that is not 1.x.
-    #[error("config.json: ociVersion {version} is not supported; this runtime reads 1.x")]
-    Version {
-        /// As given.
-        version: String,
-    },
-    /// Ignoring it would weaken or change the container.
-    #[error("config.json: {field} is not supported by this runtime; leave it out")]
-    Unsupported {
-        /// JSON path.
-        field: String,
-    },
-    /// Nothing to run.
-    #[error("config.json: process.args names no program")]
-    NoProgram,
-    /// A path that must be absolute.
-    #[error("config.json: {field} {path:?} is not an absolute path")]
-    RelativePath {
-        /// JSON path.
-        field: &'static str,
-        /// As given.
-        path: String,
-    },
-    /// A path that climbs or names the root.
-    #[error("config.json: mount destination {path:?} must lie below / and must not contain ..")]
-    Destination {
-        /// As given.
-        path: String,
-    },
-    /// A mount onto or into procfs (CVE-2019-16884).
-    #[error("config.json: a mount on {path:?} would replace part of /proc; only proc itself may be mounted there")]
-    InsideProc {
-        /// As given.
-        path: String,
-    },
-    /// A mount option that this runtime does not have.
-    #[error("config.json: mount {destination}: option {option:?} is not supported")]
-    MountOption {
-        /// Mount.
-        destination: String,
-        /// As given.
-        option: String,
-    },
-    /// 4294967295.
-    #[error("config.json: process.user: id 4294967295 is reserved")]
-    ReservedId,
-    /// Out of the kernel's range.
-    #[error("config.json: process.oomScoreAdj {value} is outside -1000..=1000")]
-    OomScore {
-        /// As given.
-        value: i32,
-    },
-    /// Cannot be passed to the kernel.
-    #[error("config.json: {field} contains a NUL byte")]
-    NulByte {
-        /// JSON path.
-        field: &'static str,
-    },
-    /// No such limit.
-    #[error("config.json: process.rlimits: unknown limit {name:?}")]
-    UnknownLimit {
-        /// As given.
-        name: String,
-    },
-    /// setrlimit would refuse.
-    #[error("config.json: process.rlimits: the soft limit of {name} is above its hard limit")]
-    SoftAboveHard {
-        /// Limit.
-        name: &'static str,
-    },
-    /// No such capability.
-    #[error("config.json: process.capabilities: unknown capability {name:?}")]
-    UnknownCapability {
-        /// As given.
-        name: String,
-    },
-    /// A kind given twice.
-    #[error("config.json: linux.namespaces names {kind:?} twice")]
-    NamespaceTwice {
-        /// Kind.
-        kind: NamespaceKind,
-    },
-    /// The host would be changed.
-    #[error("config.json: {field} needs a {kind:?} namespace of the container's own")]
-    NamespaceMissing {
-        /// JSON path.
-        field: String,
-        /// Kind.
-        kind: NamespaceKind,
-    },
-    /// Neither c, b nor p.
-    #[error("config.json: linux.devices: {path}: unknown type {kind:?}")]
-    DeviceType {
-        /// Node.
-        path: String,
-        /// As given.
-        kind: String,
-    },
-    /// A kernel parameter that no namespace confines, or a malformed one (CVE-2022-0811).
-    #[error("config.json: linux.sysctl {key:?}: {reason}")]
-    Sysctl {
-        /// As given.
-        key: String,
-        /// Why.
-        reason: &'static str,
-    },
-    /// A terminal without the filesystem it lives on.
-    #[error("config.json: process.terminal needs a devpts mount on /dev/pts and a mount on /dev")]
-    TerminalWithoutDevpts,
-    /// No such propagation.
-    #[error("config.json: linux.rootfsPropagation {value:?} is unknown")]
-    Propagation {
-        /// As given.
-        value: String,
-    },
-    /// Only these are known.
-    #[error("config.json: annotation {ANNOTATION_INIT}: {value:?} is unknown; only \"pause\" is")]
-    Init {
-        /// As given.
-        value: String,
-    },
-}
-
 /// Asks for another first program than the image's.
 pub(crate) const ANNOTATION_INIT: &str = "dev.copepod.init";
 
@@ -305,7 +182,7 @@ pub(crate) fn build(spec: &Spec, host: &Host) -> Result<Plan, PlanError> {
     }
     steps.extend(process.oom_score_adj.map(Step::OomScore));
     for (key, value) in &spec.linux.sysctl {
-        steps.push(sysctl(key, value, has)?);
+        steps.push(sysctl::step(key, value, has)?);
     }
     steps.extend([Step::IsolateMounts, Step::EnterRoot]);
     let mut trees = Vec::new();
@@ -457,69 +334,6 @@ fn unsupported<T>(field: &str) -> Result<T, PlanError> {
     Err(PlanError::Unsupported {
         field: field.to_owned(),
     })
-}
-
-/// A kernel parameter, if a namespace of the container confines it.
-fn sysctl(key: &str, value: &str, has: impl Fn(NamespaceKind) -> bool) -> Result<Step, PlanError> {
-    let refused = |reason| PlanError::Sysctl {
-        key: key.to_owned(),
-        reason,
-    };
-    let path = sysctl_path(key).map_err(refused)?;
-    if value.contains(['\n', '\0']) {
-        return Err(refused("the value contains a newline or NUL"));
-    }
-    let kind = sysctl_namespace(&path).ok_or_else(|| refused("no namespace confines it: it would change the host"))?;
-    if !has(kind) {
-        return Err(PlanError::NamespaceMissing {
-            field: format!("linux.sysctl {key}"),
-            kind,
-        });
-    }
-    Ok(Step::Sysctl {
-        path,
-        value: value.to_owned(),
-    })
-}
-
-/// `a.b.c` or `a/b/c` as a path below `/proc/sys`. With slashes, dots belong to the names, as for sysctl(8); with
-/// dots first, a slash stands for a dot (`net.ipv4.conf.eth0/100.forwarding`).
-///
-/// # Errors
-/// Why the key is malformed.
-pub(crate) fn sysctl_path(key: &str) -> Result<String, &'static str> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte);
-    if key.is_empty() || key.len() > 255 || !key.bytes().all(allowed) {
-        return Err("a key is 1 to 255 of a-z 0-9 _ - . /");
-    }
-    let first = key.find(['.', '/']).and_then(|at| key.as_bytes().get(at));
-    let path = if first == Some(&b'.') {
-        let swapped = |c| match c {
-            '.' => '/',
-            '/' => '.',
-            other => other,
-        };
-        key.chars().map(swapped).collect()
-    } else {
-        key.to_owned()
-    };
-    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("a key has no empty component and does not climb");
-    }
-    Ok(path)
-}
-
-/// Which namespace confines the parameter, if one does.
-pub(crate) fn sysctl_namespace(path: &str) -> Option<NamespaceKind> {
-    const IPC: [&str; 7] = ["msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni"];
-    let (head, tail) = path.split_once('/')?;
-    match head {
-        "net" => Some(NamespaceKind::Network),
-        "fs" if tail.starts_with("mqueue/") => Some(NamespaceKind::Ipc),
-        "kernel" if IPC.contains(&tail) || tail == "shm_rmid_forced" => Some(NamespaceKind::Ipc),
-        "kernel" if tail == "hostname" || tail == "domainname" => Some(NamespaceKind::Uts),
-        _ => None,
-    }
 }
 
 /// Nodes that every container has (runtime-spec, config-linux.md, "Default Devices"), then the spec's own.

@@ -4,6 +4,7 @@
     reason = "the one door to unsafe; every block says which invariant it relies on"
 )]
 
+pub(crate) mod bpf;
 pub(crate) mod clone;
 pub(crate) mod exec;
 pub(crate) mod link;

@@ -1,7 +1,12 @@
 //! A container's life through the task API, seen from outside.
 
 #[path = "support/shim.rs"]
-#[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code, shared by several binaries none of which uses all of it"
+)]
 mod support;
 
 use std::os::unix::fs::PermissionsExt;

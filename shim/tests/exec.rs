@@ -1,7 +1,12 @@
 //! Execs through `copepod.shim.v1.Shim` and the second socket.
 
 #[path = "support/shim.rs"]
-#[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code, shared by several binaries none of which uses all of it"
+)]
 mod support;
 
 use support::{Setup, Shim, alive, children, open_fds, possible, status, until};

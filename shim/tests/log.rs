@@ -1,7 +1,12 @@
 //! The log writer, from outside: whole logs, rotation, death and a stalled disk.
 
 #[path = "support/shim.rs"]
-#[allow(dead_code, reason = "shared by several test binaries, none of which uses all of it")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code, shared by several binaries none of which uses all of it"
+)]
 mod support;
 
 use std::time::{Duration, Instant};

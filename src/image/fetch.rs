@@ -21,7 +21,8 @@ const FRUITLESS: u32 = 3;
 /// Pause before the second connection; doubles.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Sends the layer's bytes until it is complete, more than complete, or nobody reads any more.
+/// Sends the layer's bytes until it is complete, more than complete, or nobody reads any more. Which of `sessions` gave
+/// the last of them.
 ///
 /// # Errors
 /// What the last host said, when none of them gives the layer whole.
@@ -29,12 +30,12 @@ pub(super) async fn send(
     sessions: &[Arc<Session>],
     layer: &LayerDescriptor,
     to: Sender<Bytes>,
-) -> Result<(), Option<RegistryError>> {
+) -> Result<usize, Option<RegistryError>> {
     let mut transfer = Transfer { layer, to, sent: 0 };
     let mut last = None;
-    for session in sessions.iter().filter(|session| session.pulls()) {
+    for (at, session) in sessions.iter().enumerate().filter(|(_, session)| session.pulls()) {
         match transfer.from(session).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(at),
             Err(error) => last = Some(error),
         }
     }

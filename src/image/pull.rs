@@ -273,25 +273,39 @@ impl Pull {
             .acquire_owned()
             .await
             .map_err(|_| self.cancelled())?;
-        let (to, from) = mpsc::channel(fetch::CHANNEL);
-        // Turn, slot and lease end with the thread, not with this future, which may be dropped before.
-        let unpacking = tokio::task::spawn_blocking(move || {
-            let result = lease.ingest(fetch::Pieces::new(from), &order, &budget);
-            drop((turn, slot));
-            result
-        });
-        let sent = fetch::send(&self.sessions, &descriptor, to).await;
-        let ingested = unpacking.await.map_err(|_| self.cancelled())?;
-        match (sent, ingested) {
-            (_, Ok(_)) => Ok(()),
-            (Err(Some(source)), Err(_)) => Err(self.unavailable(source)),
-            (Err(None), Err(_)) => Err(self.no_host("pull")),
-            (Ok(()), Err(IngestError::Store(error))) => Err(error),
-            (Ok(()), Err(IngestError::Unpack(source))) => Err(PullError::Layer {
-                image: self.reference.to_string(),
-                digest: descriptor.digest,
-                source,
-            }),
+        let mut held = (lease, turn, slot);
+        let mut hosts = self.sessions.as_slice();
+        loop {
+            let (to, from) = mpsc::channel(fetch::CHANNEL);
+            let (order, budget) = (order.clone(), Arc::clone(&budget));
+            // Lease, turn and slot end with the thread, not with this future, which may be dropped before.
+            let unpacking = tokio::task::spawn_blocking(move || {
+                let result = held.0.ingest(fetch::Pieces::new(from), &order, &budget);
+                (result, held)
+            });
+            let sent = fetch::send(hosts, &descriptor, to).await;
+            let (ingested, back) = unpacking.await.map_err(|_| self.cancelled())?;
+            held = back;
+            let source = match (sent, ingested) {
+                (_, Ok(_)) => return Ok(()),
+                (Err(Some(source)), Err(_)) => return Err(self.unavailable(source)),
+                (Err(None), Err(_)) => return Err(self.no_host("pull")),
+                (Ok(_), Err(IngestError::Store(error))) => return Err(error),
+                (Ok(giver), Err(IngestError::Unpack(source))) => {
+                    hosts = &hosts[giver + 1..];
+                    source
+                }
+            };
+            // A host that gave wrong bytes does not speak for the hosts after it.
+            let another = source.is_of_bytes() && hosts.iter().any(|session| session.pulls());
+            if !another {
+                return Err(PullError::Layer {
+                    image: self.reference.to_string(),
+                    digest: descriptor.digest,
+                    source,
+                });
+            }
+            tracing::warn!(image = %self.reference, layer = %descriptor.digest, error = %source, "trying the next host");
         }
     }
 

@@ -31,7 +31,22 @@ pub(crate) fn snapshot(doing: impl Into<String>, error: SnapshotError) -> Failur
 
 /// The network failed.
 pub(crate) fn network(doing: impl Into<String>, error: NetworkError) -> Failure {
-    Failure::caused(Kind::Unknown, doing, error)
+    let kind = match &error {
+        NetworkError::Exhausted { .. } | NetworkError::Full { .. } => Kind::ResourceExhausted,
+        // The request asks for it, so the request is what has to change.
+        NetworkError::Unsupported { .. } => Kind::InvalidArgument,
+        NetworkError::Subnet { .. }
+        | NetworkError::Bridge { .. }
+        | NetworkError::Plug { .. }
+        | NetworkError::NoConfig(_)
+        | NetworkError::BadConfig { .. }
+        | NetworkError::NoPlugin { .. }
+        | NetworkError::Run { .. }
+        | NetworkError::Plugin { .. }
+        | NetworkError::Answer { .. }
+        | NetworkError::Lost(_) => Kind::Unknown,
+    };
+    Failure::caused(kind, doing, error)
 }
 
 /// The configuration cannot become a container.

@@ -133,6 +133,16 @@ pub(crate) fn write_hosts(config: &Config, pod: &Pod) -> Result<(), PodFilesErro
     Ok(write_atomic(&of(config, pod).hosts, &text, 0o644)?)
 }
 
+/// Makes the empty directory that is the root of the pod's init; entered by whatever user that runs as.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn init_root(config: &Config, pod: &PodId) -> Result<PathBuf, PodFilesError> {
+    let root = dir(config, pod).join("init");
+    private_dir(&root, 0o755)?;
+    Ok(root)
+}
+
 /// Mounts the pod's shm.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 //! Its id as a container is the pod's id: both are 64 random hexadecimal digits, so no container can have the same, and
 //! its shim, bundle and cgroup are found by the pod's id alone. Nothing of it is in the pod's record.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::domain::pod::{NamespaceMode, Pod, PodSpec};
 use crate::oci;
 use crate::ops::stage::stage;
 use crate::ops::table::{PodEntry, PodInit};
-use crate::ops::{Inner, driver};
+use crate::ops::{Inner, driver, pod_files};
 use crate::runtime::{Build, Stdio};
 
 /// Making a namespace and one process takes milliseconds; a node under memory pressure may need seconds.
@@ -51,6 +51,8 @@ pub(crate) fn leaf(parent: &str, id: &str) -> String {
 pub(crate) async fn start(ops: &Inner, pod: &Pod) -> Result<PodInit, Failure> {
     let id = id(&pod.id)?;
     let cgroup = cgroup(&pod.id, &pod.spec);
+    let root = pod_files::init_root(&ops.config, &pod.id)
+        .map_err(|error| Failure::caused(Kind::Unknown, "make the root of the pod's init", error))?;
     let started = stage("pod init", DEADLINE, async {
         let spec = oci::build_pod_init(pod, &cgroup, &ops.config.host)
             .map_err(|error| driver::oci("describe the pod's init", error))?;
@@ -59,7 +61,7 @@ pub(crate) async fn start(ops: &Inner, pod: &Pod) -> Result<PodInit, Failure> {
         let build = Build {
             id: id.clone(),
             spec,
-            rootfs: empty_root(),
+            rootfs: empty_root(&root),
             stdio: Stdio::default(),
         };
         let doing = "start the pod's init";
@@ -113,11 +115,11 @@ pub(crate) async fn remove(ops: &Inner, pod: &PodId, spec: &PodSpec) -> Result<(
     cleanup.map_err(|error| driver::runtime("remove the pod's init", error))
 }
 
-/// The init needs nothing of a file system but places to mount proc and dev on.
-fn empty_root() -> FsMount {
+/// The init needs nothing of a file system: it gets an empty directory.
+fn empty_root(dir: &Path) -> FsMount {
     FsMount {
-        fstype: "tmpfs".to_owned(),
-        source: "tmpfs".to_owned(),
-        options: vec!["mode=755".to_owned(), "size=64k".to_owned()],
+        fstype: "bind".to_owned(),
+        source: dir.display().to_string(),
+        options: vec!["rbind".to_owned()],
     }
 }

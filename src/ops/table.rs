@@ -392,4 +392,4 @@ fn not_found(what: &str, text: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

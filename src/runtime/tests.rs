@@ -1,4 +1,5 @@
 mod fake;
+mod real;
 
 use std::collections::BTreeMap;
 use std::fs;

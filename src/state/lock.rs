@@ -11,12 +11,12 @@ use rustix::io::Errno;
 
 use super::StateError;
 
-/// The lock file below `root`. It is never removed: a removed name could be locked twice.
+/// The lock file beside the database. It is never removed: a removed name could be locked twice.
 const FILE: &str = "lock";
 
 /// Takes the lock; it is held as long as the file is open. The kernel drops it with the process, however that ends.
-pub(super) fn hold(root: &Path) -> Result<File, StateError> {
-    let path = root.join(FILE);
+pub(super) fn hold(dir: &Path) -> Result<File, StateError> {
+    let path = dir.join(FILE);
     let failed = |source| StateError::Lock {
         path: path.clone(),
         source,
@@ -33,7 +33,7 @@ pub(super) fn hold(root: &Path) -> Result<File, StateError> {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             return Err(StateError::Locked {
-                dir: root.to_owned(),
+                dir: dir.to_owned(),
                 pid: written_pid(&mut file),
             });
         }

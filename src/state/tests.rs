@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 use super::record::tests::{container, exited, image, intent, layer, pod};
 use super::*;
 
+const FILE: &str = "copepod.redb";
+
 #[tokio::test]
 async fn what_is_committed_is_there_after_a_restart() {
     let root = tempfile::tempdir().unwrap();
-    let (state, recorded) = State::open(root.path()).await.unwrap();
+    let (state, recorded) = State::open(&root.path().join(FILE)).await.unwrap();
     assert!(recorded.pods.is_empty() && recorded.quarantined.is_empty());
     let all = vec![
         Change::PutPod(Box::new(pod('a'))),
@@ -18,7 +20,7 @@ async fn what_is_committed_is_there_after_a_restart() {
     ];
     state.commit(all).await.unwrap();
     state.close().await;
-    let (state, recorded) = State::open(root.path()).await.unwrap();
+    let (state, recorded) = State::open(&root.path().join(FILE)).await.unwrap();
     assert_eq!(recorded.pods, [pod('a')]);
     assert_eq!(recorded.containers, [container('b', exited())]);
     assert_eq!(recorded.images, [image('c')]);
@@ -34,7 +36,7 @@ async fn what_is_committed_is_there_after_a_restart() {
     ];
     state.commit(gone).await.unwrap();
     state.close().await;
-    let (_state, recorded) = State::open(root.path()).await.unwrap();
+    let (_state, recorded) = State::open(&root.path().join(FILE)).await.unwrap();
     let left = recorded.pods.len() + recorded.containers.len() + recorded.images.len();
     assert_eq!(left + recorded.layers.len() + recorded.intents.len(), 0);
 }
@@ -42,21 +44,21 @@ async fn what_is_committed_is_there_after_a_restart() {
 #[tokio::test]
 async fn a_second_daemon_is_told_who_has_the_directory() {
     let root = tempfile::tempdir().unwrap();
-    let (state, _) = State::open(root.path()).await.unwrap();
-    let error = State::open(root.path()).await.unwrap_err().to_string();
+    let (state, _) = State::open(&root.path().join(FILE)).await.unwrap();
+    let error = State::open(&root.path().join(FILE)).await.unwrap_err().to_string();
     assert!(error.contains(&format!("(pid {})", std::process::id())), "{error}");
     assert!(
         error.contains(root.path().to_str().unwrap()) && error.contains("stop it"),
         "{error}"
     );
     state.close().await;
-    State::open(root.path()).await.unwrap().0.close().await;
+    State::open(&root.path().join(FILE)).await.unwrap().0.close().await;
 }
 
 #[tokio::test]
 async fn only_root_may_read_it() {
     let root = tempfile::tempdir().unwrap();
-    let (state, _) = State::open(root.path()).await.unwrap();
+    let (state, _) = State::open(&root.path().join(FILE)).await.unwrap();
     for (name, mode) in [("", 0o700), ("copepod.redb", 0o600), ("lock", 0o600)] {
         let found = fs::metadata(root.path().join(name)).unwrap().permissions().mode();
         assert_eq!(found & 0o7777, mode, "{name}");
@@ -67,7 +69,7 @@ async fn only_root_may_read_it() {
 #[tokio::test]
 async fn a_closed_store_says_so() {
     let root = tempfile::tempdir().unwrap();
-    let (state, _) = State::open(root.path()).await.unwrap();
+    let (state, _) = State::open(&root.path().join(FILE)).await.unwrap();
     let other = state.clone();
     state.close().await;
     assert!(matches!(other.commit(vec![]).await, Err(StateError::Closed)));
@@ -82,7 +84,7 @@ async fn a_damaged_file_is_named_with_what_to_do() {
         vec![0_u8; 8192],
     ] {
         fs::write(&file, content).unwrap();
-        let error = State::open(root.path()).await.unwrap_err().to_string();
+        let error = State::open(&root.path().join(FILE)).await.unwrap_err().to_string();
         assert!(
             error.contains("copepod.redb is damaged") && error.contains("move it away"),
             "{error}"
@@ -96,7 +98,7 @@ async fn a_damaged_file_is_named_with_what_to_do() {
 async fn a_file_with_turned_bytes_gives_an_error_or_the_truth() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("copepod.redb");
-    let (state, _) = State::open(root.path()).await.unwrap();
+    let (state, _) = State::open(&root.path().join(FILE)).await.unwrap();
     let pods: Vec<_> = "0123456789abcdef".chars().map(pod).collect();
     let changes = pods.iter().map(|pod| Change::PutPod(Box::new(pod.clone()))).collect();
     state.commit(changes).await.unwrap();
@@ -112,7 +114,7 @@ async fn a_file_with_turned_bytes_gives_an_error_or_the_truth() {
             bad[used * step / 120] ^= 0x41;
         }
         fs::write(&file, &bad).unwrap();
-        match State::open(root.path()).await {
+        match State::open(&root.path().join(FILE)).await {
             Ok((state, recorded)) => {
                 assert!(
                     recorded.pods.is_empty() && bad.is_empty() || recorded.pods == pods,
@@ -132,7 +134,7 @@ async fn a_file_with_turned_bytes_gives_an_error_or_the_truth() {
 #[tokio::test]
 async fn commits_that_wait_together_share_a_transaction() {
     let root = tempfile::tempdir().unwrap();
-    let (state, _) = State::open(root.path()).await.unwrap();
+    let (state, _) = State::open(&root.path().join(FILE)).await.unwrap();
     let one = Instant::now();
     for digit in "0123456789abcdef".chars() {
         state.commit(vec![Change::PutLayer(layer(digit))]).await.unwrap();

@@ -57,6 +57,10 @@ pub(crate) enum CgroupError {
     Read { path: PathBuf, source: io::Error },
     #[error("open {}", path.display())]
     Open { path: PathBuf, source: io::Error },
+    #[error("load the program that confines devices: the kernel needs CONFIG_CGROUP_BPF")]
+    LoadDevices { source: io::Error },
+    #[error("attach the program that confines devices to {}", path.display())]
+    AttachDevices { path: PathBuf, source: io::Error },
     #[error("kill process {pid}")]
     Kill { pid: i32, source: io::Error },
     #[error("remove cgroup {}", path.display())]

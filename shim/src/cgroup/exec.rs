@@ -4,15 +4,13 @@
 //! It lies in the v2 hierarchy where there is one, also beside v1; no controllers are enabled for it, so the
 //! container's cgroup may go on having processes of its own. Otherwise in v1's freezer hierarchy, which limits nothing.
 
-use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::error::CgroupError;
 use super::join::JoinHandles;
-use super::kill::{Killed, Target};
-use super::layout::KillBy;
+use super::kill::Target;
 use super::remove::{self, Removal};
 use super::{Cgroup, Directory};
 
@@ -24,7 +22,6 @@ pub(crate) struct ExecCgroup {
     /// Where the exec's processes go: the container's directories, one of them replaced by `dir`.
     pub(super) v1: Vec<Directory>,
     pub(super) unified: Option<PathBuf>,
-    kill: KillBy,
 }
 
 /// The hierarchy that the exec's own directory is in.
@@ -39,9 +36,7 @@ impl ExecCgroup {
         // A number and no name of the caller's: nothing to validate, and short, since tools take a 64-digit name of a
         // cgroup for a container.
         let name = format!("exec-{number}");
-        let Cgroup {
-            mut v1, unified, kill, ..
-        } = container.clone();
+        let Cgroup { mut v1, unified, .. } = container.clone();
         if let Some(parent) = unified {
             let dir = parent.join(name);
             make(&dir)?;
@@ -50,7 +45,6 @@ impl ExecCgroup {
                 v1,
                 unified: Some(dir.clone()),
                 dir,
-                kill,
             });
         }
         let position = |controller| v1.iter().position(|directory| directory.has(controller));
@@ -68,7 +62,6 @@ impl ExecCgroup {
             v1,
             unified: None,
             dir,
-            kill,
         })
     }
 
@@ -80,28 +73,12 @@ impl ExecCgroup {
         JoinHandles::open(&self.v1, self.unified.as_deref())
     }
 
-    /// The exec's processes, in ascending order.
-    ///
-    /// # Errors
-    /// The list cannot be read.
-    pub(crate) fn pids(&self) -> Result<BTreeSet<i32>, CgroupError> {
-        self.target().pids()
-    }
-
     /// As [`Cgroup::kill_pass`], for the exec's processes only.
     ///
     /// # Errors
     /// As there.
     pub(crate) fn kill_pass(&self) -> Result<usize, CgroupError> {
         self.target().kill_pass()
-    }
-
-    /// As [`Cgroup::kill_all`], for the exec's processes only.
-    ///
-    /// # Errors
-    /// As there.
-    pub(crate) fn kill_all(&self) -> Result<Killed, CgroupError> {
-        self.target().kill_all()
     }
 
     /// As [`Cgroup::try_remove`], for the exec's own directory.
@@ -112,8 +89,8 @@ impl ExecCgroup {
         remove::try_remove([self.dir.as_path()].into_iter())
     }
 
-    fn target(&self) -> Target {
-        let kill_file = self.home == Home::Unified && self.kill == KillBy::File;
+    pub(super) fn target(&self) -> Target {
+        let kill_file = self.home == Home::Unified;
         Target {
             lists: vec![self.dir.clone()],
             kill_file: kill_file.then(|| self.dir.join("cgroup.kill")),

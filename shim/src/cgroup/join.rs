@@ -70,14 +70,6 @@ impl JoinHandles {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
-    /// Every descriptor that must stay open in a child until [`JoinHandles::join_self`].
-    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.v1
-            .iter()
-            .map(|(_, tasks)| tasks.as_fd())
-            .chain(self.unified.as_ref().map(AsFd::as_fd))
-    }
-
     /// Moves the calling process. It must have one thread: v1 moves threads.
     ///
     /// # Errors

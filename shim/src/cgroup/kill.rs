@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
@@ -12,26 +11,12 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_si
 use super::error::CgroupError;
 use super::{file, v1};
 
-/// Whoever waits for a kill waits no longer than this.
-const LIMIT: Duration = Duration::from_secs(2);
-/// Pauses between two passes, from the first to the longest.
-const PAUSES: [Duration; 2] = [Duration::from_micros(500), Duration::from_millis(20)];
-
-/// What became of a cgroup's processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Killed {
-    /// Nothing is left in it.
-    Empty,
-    /// So many would not die in time: in uninterruptible sleep, usually.
-    Left(usize),
-}
-
 /// Where to find and how to kill the processes of one cgroup.
 #[derive(Debug)]
 pub(super) struct Target {
     /// Directories whose `cgroup.procs`, with those below, list them.
     pub(super) lists: Vec<PathBuf>,
-    /// v2's `cgroup.kill`, when it may be used.
+    /// v2's `cgroup.kill` (since 5.14, so always there).
     pub(super) kill_file: Option<PathBuf>,
     /// The directory in v1's freezer hierarchy.
     pub(super) freezer: Option<PathBuf>,
@@ -56,7 +41,7 @@ impl Target {
 
     pub(super) fn kill_pass(&self) -> Result<usize, CgroupError> {
         if let Some(path) = &self.kill_file {
-            // Atomic against forks. Whatever it fails with (older than 5.14, just removed), the way below is tried.
+            // Atomic against forks. Whatever it fails with (just removed, say), the way below is tried.
             drop(file::try_write(path, "1"));
         }
         // A number may have passed to a stranger between the list and the open. Only what is listed again after it was
@@ -84,22 +69,6 @@ impl Target {
         Ok(listed.len())
     }
 
-    pub(super) fn kill_all(&self) -> Result<Killed, CgroupError> {
-        let deadline = Instant::now() + LIMIT;
-        let [mut pause, longest] = PAUSES;
-        loop {
-            let left = self.kill_pass()?;
-            if left == 0 {
-                return Ok(Killed::Empty);
-            }
-            if Instant::now() + pause > deadline {
-                return Ok(Killed::Left(left));
-            }
-            sleep(pause);
-            pause = longest.min(pause * 2);
-        }
-    }
-
     fn others(&self) -> Result<BTreeSet<i32>, CgroupError> {
         let mut pids = self.pids()?;
         pids.remove(&getpid().as_raw_nonzero().get());
@@ -110,13 +79,4 @@ impl Target {
 /// `None` when the process has ended meanwhile.
 fn open(pid: i32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
-}
-
-/// Sleeps; cut short by a signal, which is no harm where it is used.
-pub(super) fn sleep(pause: Duration) {
-    let pause = rustix::thread::Timespec {
-        tv_sec: 0,
-        tv_nsec: pause.subsec_nanos().into(),
-    };
-    drop(rustix::thread::nanosleep(&pause));
 }

@@ -36,17 +36,6 @@ pub(crate) struct Layout {
     pub(crate) v1: Vec<Hierarchy>,
     /// The v2 hierarchy. Beside v1 it serves for killing and for telling execs apart, never for limits.
     pub(crate) unified: Option<PathBuf>,
-    /// Use `cgroup.kill` where the kernel has it (5.14); otherwise, or when forced, processes are killed one by one.
-    pub(crate) kill: KillBy,
-}
-
-/// How all processes of a cgroup are killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KillBy {
-    /// `cgroup.kill` where it exists, then process by process for what is left.
-    File,
-    /// Process by process.
-    Signals,
 }
 
 impl Layout {
@@ -67,13 +56,7 @@ impl Layout {
         Self {
             v1: Vec::new(),
             unified: Some(root.into()),
-            kill: KillBy::File,
         }
-    }
-
-    /// The layout with another way to kill, for a forced fallback.
-    pub(crate) fn killing_by(self, kill: KillBy) -> Self {
-        Self { kill, ..self }
     }
 
     /// Limits go to v2 files.
@@ -111,11 +94,7 @@ impl Layout {
         if !v1.iter().any(controls) {
             return unified.map(Self::v2);
         }
-        Some(Self {
-            v1,
-            unified,
-            kill: KillBy::File,
-        })
+        Some(Self { v1, unified })
     }
 }
 
@@ -154,7 +133,7 @@ fn unescape(text: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{Hierarchy, KillBy, Layout};
+    use super::{Hierarchy, Layout};
 
     const V1: &str = "\
 31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -202,9 +181,7 @@ mod tests {
     #[test]
     fn pure_v2_and_nothing_at_all() {
         let v2 = "29 23 0:26 / /sys/fs/cgroup\\040x rw shared:4 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot";
-        let layout = Layout::from_mountinfo(v2).unwrap();
-        assert_eq!(layout, Layout::v2("/sys/fs/cgroup x"));
-        assert_eq!(layout.killing_by(KillBy::Signals).kill, KillBy::Signals);
+        assert_eq!(Layout::from_mountinfo(v2), Some(Layout::v2("/sys/fs/cgroup x")));
         assert_eq!(Layout::from_mountinfo("22 1 0:21 / /proc rw - proc proc rw"), None);
     }
 

@@ -11,8 +11,6 @@ pub(crate) enum Note {
     HugepagesUnlimited,
     /// Swap is not accounted by this kernel: a memory limit does not bound swap.
     SwapUnlimited,
-    /// cgroup v2 confines devices by a BPF program only, which is not built: the rules are not enforced.
-    DevicesOpen,
 }
 
 impl std::fmt::Display for Note {
@@ -20,7 +18,6 @@ impl std::fmt::Display for Note {
         f.write_str(match self {
             Self::HugepagesUnlimited => "huge pages are not limited: the kernel has no hugetlb controller here",
             Self::SwapUnlimited => "swap is not limited: the kernel does not account it",
-            Self::DevicesOpen => "device rules are not enforced: on cgroup v2 they need a BPF program",
         })
     }
 }

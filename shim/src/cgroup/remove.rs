@@ -1,19 +1,13 @@
-//! Removing cgroups, from the bottom up, in bounded time.
+//! Removing cgroups, from the bottom up.
 
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::error::CgroupError;
-use super::{file, kill};
-
-/// Whoever waits for a removal waits no longer than this.
-const LIMIT: Duration = Duration::from_secs(5);
-/// Pauses between two attempts, from the first to the longest.
-const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(200)];
+use super::file;
 
 /// What became of a cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,18 +47,4 @@ fn remove_tree(dir: &Path) -> Result<Removal, CgroupError> {
 /// `ENOTEMPTY` when a cgroup was made below it just now.
 fn is_busy(error: &io::Error) -> bool {
     [Errno::BUSY, Errno::NOTEMPTY].contains(&Errno::from_io_error(error).unwrap_or(Errno::INVAL))
-}
-
-/// Repeats `attempt` with growing pauses while it says `Busy`.
-pub(super) fn within_limit(mut attempt: impl FnMut() -> Result<Removal, CgroupError>) -> Result<Removal, CgroupError> {
-    let deadline = Instant::now() + LIMIT;
-    let [mut pause, longest] = PAUSES;
-    loop {
-        let removal = attempt()?;
-        if removal == Removal::Gone || Instant::now() + pause > deadline {
-            return Ok(removal);
-        }
-        kill::sleep(pause);
-        pause = longest.min(pause * 2);
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::Directory;
+use super::device::Rule;
 use super::error::CgroupError;
 use super::file::{Setting, read, read_if_there, try_write, write, write_all};
 use super::limits::{self, Limit, MemoryLimits, Note, nonzero, set};
@@ -146,55 +147,13 @@ fn hugetlb_settings(limits: &[HugepageLimit]) -> Result<Vec<Setting>, CgroupErro
     limits.iter().map(setting).collect()
 }
 
-/// Nothing is allowed but what the rules say: a spec whose list forgets to deny everything first must not open the
-/// host's disks.
-fn device_settings(rules: &[Device]) -> Result<Vec<Setting>, CgroupError> {
+fn device_settings(devices: &[Device]) -> Result<Vec<Setting>, CgroupError> {
     let mut settings = vec![Setting::new("devices.deny", "a")];
-    for rule in rules {
-        let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-        settings.push(Setting::new(file, device_rule(rule)?));
+    for device in devices {
+        let (file, text) = Rule::parse(device)?.text();
+        settings.push(Setting::new(file, text));
     }
     Ok(settings)
-}
-
-fn device_rule(rule: &Device) -> Result<String, CgroupError> {
-    let refused = |what, value: &str, allowed| {
-        Err(CgroupError::Value {
-            what,
-            value: value.to_owned(),
-            allowed,
-        })
-    };
-    let kind = match rule.kind.as_deref() {
-        None | Some("" | "a") => 'a',
-        Some("c" | "u") => 'c',
-        Some("b") => 'b',
-        Some(other) => return refused("linux.resources.devices.type", other, "a, b, c or u"),
-    };
-    let access = rule
-        .access
-        .as_deref()
-        .filter(|access| !access.is_empty())
-        .unwrap_or("rwm");
-    if !access.chars().all(|letter| "rwm".contains(letter)) || access.len() > 3 {
-        return refused("linux.resources.devices.access", access, "some of r, w and m");
-    }
-    let number = |number: Option<i64>| match number {
-        None | Some(-1) => Ok("*".to_owned()),
-        Some(number) => match u32::try_from(number) {
-            Ok(number) => Ok(number.to_string()),
-            Err(_) => refused(
-                "linux.resources.devices.major or minor",
-                &number.to_string(),
-                "0 to 4294967295, or -1 for all",
-            ),
-        },
-    };
-    Ok(format!(
-        "{kind} {}:{} {access}",
-        number(rule.major)?,
-        number(rule.minor)?
-    ))
 }
 
 /// Gives a new cpuset cgroup its parents' CPUs and memory nodes: a new one is empty and takes no process

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
+use super::device;
 use super::error::CgroupError;
 use super::file::{Setting, read, read_if_there, try_write, write, write_all};
 use super::limits::{self, Limit, MemoryLimits, Note, nonzero, set};
@@ -82,7 +83,7 @@ pub(super) fn apply(dir: &Path, resources: &Resources) -> Result<BTreeSet<Note>,
         }
     }
     if !resources.devices.is_empty() {
-        notes.insert(Note::DevicesOpen);
+        device::confine(dir, &resources.devices)?;
     }
     apply_unified(dir, resources)?;
     Ok(notes)

@@ -1,7 +1,8 @@
 //! Real containers, built by a process with one thread: each test runs itself again, alone, as the shim would.
 
 mod hostile;
-mod support;
+mod speed;
+pub(crate) mod support;
 
 use serde_json::json;
 use support::{Sandbox, alone};

@@ -93,9 +93,12 @@ impl Channel {
         if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
             return Err(Errno::BADMSG);
         }
-        let fd = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
+        let fd = ancillary.drain().find_map(|message| {
+            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+                fds.next()
+            } else {
+                None
+            }
         });
         let Some((&kind, rest)) = frame.get(..received.bytes).and_then(<[u8]>::split_first) else {
             return Ok(Some(Event::Closed));

@@ -81,21 +81,20 @@ fn drop_bounding(wanted: u64) -> Result<(), InitError> {
         if wanted & (1 << number) != 0 {
             continue;
         }
-        match thread::capability_is_in_bounding_set(capability) {
-            Ok(false) => {}
-            Ok(true) => thread::remove_capability_from_bounding_set(capability).map_err(|source| {
+        match thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Beyond the last one that this kernel has.
+            Err(Errno::INVAL) => break,
+            Err(source) => {
                 let name = capability_names(1 << number)
                     .first()
                     .copied()
                     .unwrap_or("a newer capability");
-                InitError::Bounding {
+                return Err(InitError::Bounding {
                     capability: name,
                     source,
-                }
-            })?,
-            // Beyond the last one that this kernel has.
-            Err(Errno::INVAL) => break,
-            Err(source) => return Err(InitError::Capabilities { source }),
+                });
+            }
         }
     }
     Ok(())

@@ -156,8 +156,18 @@ impl<'a> Walk<'a> {
             match FileType::from_raw_mode(rustix::fs::fstat(&next)?.st_mode) {
                 FileType::Symlink => self.follow(&next)?,
                 FileType::Directory => self.stack.push(next),
-                _ if self.todo.is_empty() => return Ok(next),
-                _ => return Err(Errno::NOTDIR),
+                FileType::RegularFile
+                | FileType::Fifo
+                | FileType::Socket
+                | FileType::CharacterDevice
+                | FileType::BlockDevice
+                | FileType::Unknown => {
+                    return if self.todo.is_empty() {
+                        Ok(next)
+                    } else {
+                        Err(Errno::NOTDIR)
+                    };
+                }
             }
         }
         match self.stack.pop() {

@@ -9,7 +9,7 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
 use crate::cgroup::resources::Resources;
 use crate::child::{self, Created, Fallbacks, RootfsMount, Stdio};
-use crate::io::note::note;
+use crate::io::note::{chain, note};
 use crate::io::writer::OutputEnds;
 use crate::oom::Baseline;
 use crate::ops::error::OpError;
@@ -199,11 +199,11 @@ pub(crate) fn null() -> Result<OwnedFd, OpError> {
 /// Takes back what a failed Create made.
 async fn undo(shim: &Shim) {
     exit::kill_first(shim);
-    let parts = shim.parts().take();
-    if let Some(parts) = parts {
-        if let Err(error) = cleanup::remove(&*parts.cgroup).await {
-            note(crate::io::note::chain(&error));
-        }
+    let cgroup = shim.parts().take().map(|parts| parts.cgroup);
+    if let Some(cgroup) = cgroup
+        && let Err(error) = cleanup::remove(&*cgroup).await
+    {
+        note(chain(&error));
     }
 }
 

@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Signal, pidfd_send_signal};
-use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::cgroup::{ExecCgroup, Removal};
 use crate::child::{self, Execed, Launch, Stdio};
@@ -28,7 +29,7 @@ use crate::task::Ended;
 /// How long streams wait for a client.
 const PARKED: Duration = Duration::from_secs(30);
 /// How many ended execs are remembered.
-const REMEMBERED: usize = 64;
+const REMEMBERED: usize = 32;
 /// Longest exec id, in bytes; the caller's own ids are 64.
 const LONGEST_ID: usize = 128;
 
@@ -64,7 +65,24 @@ struct Entry {
     cgroup: Option<Arc<ExecCgroup>>,
     /// Our ends of its streams until a client has them.
     parked: Option<Vec<OwnedFd>>,
+    /// Rung when a client has them, or nobody ever will.
+    fetched: Arc<Notify>,
     exit: Arc<watch::Sender<Option<Ended>>>,
+}
+
+impl Table {
+    /// Forgets the oldest of too many ended execs, but none whose streams are still to be fetched.
+    fn forget_oldest(&mut self) {
+        while self.ended.len() > REMEMBERED {
+            let done = |id: &String| self.by_id.get(id).is_none_or(|entry| entry.parked.is_none());
+            let Some(oldest) = self.ended.iter().position(done).and_then(|at| self.ended.remove(at)) else {
+                return;
+            };
+            if let Some(cgroup) = self.by_id.remove(&oldest).and_then(|entry| entry.cgroup) {
+                self.leftover.push(cgroup);
+            }
+        }
+    }
 }
 
 impl Execs {
@@ -79,10 +97,10 @@ impl Execs {
     pub(crate) fn take_streams(&self, id: &str) -> Result<Vec<OwnedFd>, OpError> {
         let mut table = self.table();
         let entry = table.by_id.get_mut(id).ok_or_else(|| OpError::NoExec(id.to_owned()))?;
-        entry
-            .parked
-            .take()
-            .ok_or(OpError::Invalid("the streams of this exec have been fetched already"))
+        let refused = OpError::Invalid("the streams of this exec have been fetched already");
+        let streams = entry.parked.take().ok_or(refused)?;
+        entry.fetched.notify_one();
+        Ok(streams)
     }
 
     /// Kills every exec's first process; the container's cgroup takes what they started.
@@ -119,15 +137,21 @@ impl Execs {
         {
             entry.cgroup = None;
         }
-        while table.ended.len() > REMEMBERED {
-            let forgotten = table.ended.pop_front().and_then(|oldest| table.by_id.remove(&oldest));
-            if let Some(cgroup) = forgotten.and_then(|entry| entry.cgroup) {
-                table.leftover.push(cgroup);
-            }
-        }
+        table.forget_oldest();
         table
             .leftover
             .retain(|cgroup| matches!(cgroup.try_remove(), Ok(Removal::Busy)));
+    }
+
+    fn drop_streams(&self, id: &str) {
+        if let Some(entry) = self.table().by_id.get_mut(id) {
+            entry.parked = None;
+        }
+    }
+
+    fn remove_unfetched(&self, id: &str) -> Option<Entry> {
+        let unfetched = self.table().by_id.get(id).is_some_and(|entry| entry.parked.is_some());
+        if unfetched { self.remove(id) } else { None }
     }
 
     fn remove(&self, id: &str) -> Option<Entry> {
@@ -205,16 +229,18 @@ fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], stdin: Stdin) -> Result<(i32
         }
     };
     let pid = pid.as_raw_nonzero().get();
-    let ended = shim.reaper.expect(pid);
-    let exit = Arc::new(watch::Sender::new(None));
+    let exit = shim.reaper.expect(pid);
+    let (tell, fetched) = (Arc::new(watch::Sender::new(None)), Arc::new(Notify::new()));
     let entry = Entry {
         pidfd: Arc::new(pidfd),
         cgroup,
         parked: Some(parked),
-        exit: Arc::clone(&exit),
+        fetched: Arc::clone(&fetched),
+        exit: Arc::clone(&tell),
     };
     shim.execs.table().by_id.insert(id.to_owned(), entry);
-    tokio::spawn(follow(Arc::clone(shim), id.to_owned(), ended, exit));
+    let following = Following { exit, tell, fetched };
+    tokio::spawn(follow(Arc::clone(shim), id.to_owned(), following));
     Ok((pid, launch))
 }
 
@@ -244,8 +270,10 @@ fn end(entry: Entry) {
         pidfd,
         cgroup,
         parked,
+        fetched,
         exit: _,
     } = entry;
+    fetched.notify_one();
     // Readers and writers on the other side must not wait for streams that nobody will fetch.
     drop(parked);
     // It may have ended by itself.
@@ -271,7 +299,7 @@ pub(crate) async fn wait(shim: &Shim, id: &str) -> Result<Ended, OpError> {
 /// # Errors
 /// There is no such exec.
 pub(crate) async fn kill(shim: Arc<Shim>, id: String) -> Result<(), OpError> {
-    let entry = shim.execs.remove(&id).ok_or_else(|| OpError::NoExec(id))?;
+    let entry = shim.execs.remove(&id).ok_or(OpError::NoExec(id))?;
     let cgroup = entry.cgroup.clone();
     end(entry);
     match cgroup {
@@ -280,47 +308,40 @@ pub(crate) async fn kill(shim: Arc<Shim>, id: String) -> Result<(), OpError> {
     }
 }
 
-/// Follows an exec to its end, and ends it when nobody fetches its streams.
-async fn follow(
-    shim: Arc<Shim>,
-    id: String,
-    mut exit: oneshot::Receiver<Ended>,
-    tell: Arc<watch::Sender<Option<Ended>>>,
-) {
-    let started = tokio::time::Instant::now();
-    let ended = match timeout(PARKED, &mut exit).await {
-        Ok(ended) => ended,
-        Err(_elapsed) => {
-            let parked = shim
-                .execs
-                .table()
-                .by_id
-                .get(&id)
-                .is_some_and(|entry| entry.parked.is_some());
-            if parked && let Some(entry) = shim.execs.remove(&id) {
-                note(format_args!(
-                    "exec {id}: nobody fetched its streams for {} s, killed",
-                    PARKED.as_secs()
-                ));
-                end(entry);
-            }
-            exit.await
-        }
-    };
-    let Ok(ended) = ended else { return };
+/// Follows an exec to its end, and gives up streams that nobody fetches.
+async fn follow(shim: Arc<Shim>, id: String, following: Following) {
+    let Following { exit, tell, fetched } = following;
+    let deadline = Instant::now() + PARKED;
+    let mut exit = pin!(exit);
+    let mut ended = timeout_at(deadline, &mut exit).await.ok();
+    if ended.is_none() {
+        give_up(&shim, &id);
+        ended = Some(exit.await);
+    }
+    // The reaper lives as long as the shim: if it does not answer, the shim is ending.
+    let Some(Ok(ended)) = ended else { return };
     tell.send_replace(Some(ended));
     shim.execs.ended(&id);
     // A short-lived exec's output is still fetched after its end, but not for ever.
-    let waiting = shim
-        .execs
-        .table()
-        .by_id
-        .get(&id)
-        .is_some_and(|entry| entry.parked.is_some());
-    if waiting {
-        tokio::time::sleep_until(started + PARKED).await;
-        if let Some(entry) = shim.execs.table().by_id.get_mut(&id) {
-            entry.parked = None;
-        }
+    if timeout_at(deadline, fetched.notified()).await.is_err() {
+        shim.execs.drop_streams(&id);
     }
+}
+
+/// Kills an exec whose streams still lie here.
+fn give_up(shim: &Shim, id: &str) {
+    if let Some(entry) = shim.execs.remove_unfetched(id) {
+        note(format_args!(
+            "exec {id}: nobody fetched its streams for {} s, killed",
+            PARKED.as_secs()
+        ));
+        end(entry);
+    }
+}
+
+/// What it takes to follow an exec.
+struct Following {
+    exit: oneshot::Receiver<Ended>,
+    tell: Arc<watch::Sender<Option<Ended>>>,
+    fetched: Arc<Notify>,
 }

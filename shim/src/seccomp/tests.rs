@@ -344,7 +344,7 @@ fn the_cache_gives_back_what_was_compiled_and_nothing_else() {
     // A file of that name with another profile, one cut short, and one of another version are compiled anew.
     let good = std::fs::read(&files[0]).unwrap();
     for damage in [
-        &|bytes: &mut Vec<u8>| bytes[25] ^= 1 as u8,
+        &|bytes: &mut Vec<u8>| bytes[25] ^= 1_u8,
         &|bytes: &mut Vec<u8>| bytes.truncate(bytes.len() - 8),
         &|bytes: &mut Vec<u8>| bytes[4] += 1,
         &|bytes: &mut Vec<u8>| bytes.clear(),

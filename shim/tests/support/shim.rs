@@ -82,31 +82,9 @@ impl Shim {
     pub(crate) fn spawn(setup: &Setup) -> Self {
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let id = format!("b2-{}-{count}", std::process::id());
-        let scratch = tempfile::Builder::new()
-            .prefix("copepod-shim-")
-            .tempdir_in("/tmp")
-            .unwrap();
+        let id = format!("shim-test-{}-{count}", std::process::id());
+        let scratch = scratch();
         let at = |name: &str| scratch.path().join(name);
-        for directory in [
-            "bundle",
-            "log",
-            "lower/bin",
-            "lower/proc",
-            "lower/dev",
-            "lower/sys",
-            "lower/tmp",
-            "upper",
-            "work",
-        ] {
-            std::fs::create_dir_all(at(directory)).unwrap();
-        }
-        std::fs::copy("/bin/busybox", at("lower/bin/busybox")).unwrap();
-        for applet in [
-            "sh", "sleep", "cat", "echo", "true", "kill", "head", "dd", "setsid", "seq", "yes", "id",
-        ] {
-            std::os::unix::fs::symlink("busybox", at("lower/bin").join(applet)).unwrap();
-        }
         let log = match &setup.log {
             Log::File => Some((at("log"), PathBuf::from("c/0.log"))),
             Log::At(directory, path) => Some((directory.clone(), path.clone())),
@@ -135,7 +113,7 @@ impl Shim {
                 {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
                 {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755", "size=65536k"]},
             ],
-            "linux": {"namespaces": setup.namespaces, "cgroupsPath": format!("/copepod-test/{id}")},
+            "linux": {"namespaces": setup.namespaces, "cgroupsPath": format!("/copepod-{id}")},
         });
         std::fs::write(at("bundle/config.json"), config.to_string()).unwrap();
         let stderr = std::fs::File::create(at("bundle/shim.log")).unwrap();
@@ -319,7 +297,7 @@ impl Shim {
             .drain()
             .flat_map(|item| match item {
                 RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
-                _other => Vec::new(),
+                RecvAncillaryMessage::ScmCredentials(_) | _ => Vec::new(),
             })
             .collect();
         (String::from_utf8_lossy(&text[..got.bytes]).into_owned(), fds)
@@ -381,9 +359,39 @@ impl Drop for Shim {
             .status()
             .unwrap();
         for pid in writers.into_iter().filter_map(rustix::process::Pid::from_raw) {
-            drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            // Gone already, most of them.
+            let _killed = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
     }
+}
+
+/// A directory with an empty bundle, an empty log directory and a root file system of busybox.
+fn scratch() -> tempfile::TempDir {
+    let scratch = tempfile::Builder::new()
+        .prefix("copepod-shim-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    for directory in [
+        "bundle",
+        "log",
+        "lower/bin",
+        "lower/proc",
+        "lower/dev",
+        "lower/sys",
+        "lower/tmp",
+        "upper",
+        "work",
+    ] {
+        std::fs::create_dir_all(at(directory)).unwrap();
+    }
+    std::fs::copy("/bin/busybox", at("lower/bin/busybox")).unwrap();
+    for applet in [
+        "sh", "sleep", "cat", "echo", "true", "kill", "head", "dd", "setsid", "seq", "yes", "id",
+    ] {
+        std::os::unix::fs::symlink("busybox", at("lower/bin").join(applet)).unwrap();
+    }
+    scratch
 }
 
 /// An OCI process as root with nothing special.

@@ -87,10 +87,10 @@ fn auth_is_decoded_or_refused_without_quoting_it() {
         login(Some(&with("%%%".into())), &at("q.io")),
         Err(CredentialsError::NotBase64)
     );
-    let no_colon = with(STANDARD.encode("secret"));
+    let no_colon = with(STANDARD.encode("hushhush"));
     let error = login(Some(&no_colon), &at("q.io")).unwrap_err();
     assert_eq!(error, CredentialsError::NotUserPassword);
-    assert!(!error.to_string().contains("secret"));
+    assert!(!error.to_string().contains("hushhush"));
 }
 
 #[test]

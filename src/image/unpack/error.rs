@@ -126,6 +126,11 @@ impl UnpackError {
         }
     }
 
+    /// Whether other bytes came than were asked for, which is the sender's fault and not the image's.
+    pub(in crate::image) fn is_of_bytes(&self) -> bool {
+        matches!(self, Self::Size { .. } | Self::Digest { .. })
+    }
+
     pub(in crate::image) fn kind(&self) -> PullErrorKind {
         match self {
             Self::Unsupported { .. } | Self::Mislabelled { .. } => PullErrorKind::Unsupported,

@@ -138,9 +138,10 @@ pub(super) fn remove(dir: BorrowedFd<'_>, name: &[u8]) -> Result<(), Errno> {
         let entry = entry?;
         let entry_name = entry.file_name().to_bytes();
         if !matches!(entry_name, b"." | b"..") {
-            match entry.file_type() {
-                FileType::Directory => remove(below.as_fd(), entry_name)?,
-                _ => fs::unlinkat(&below, OsStr::from_bytes(entry_name), AtFlags::empty())?,
+            if entry.file_type() == FileType::Directory {
+                remove(below.as_fd(), entry_name)?;
+            } else {
+                fs::unlinkat(&below, OsStr::from_bytes(entry_name), AtFlags::empty())?;
             }
         }
     }

@@ -161,7 +161,7 @@ impl Tree<'_> {
         )
         .map_err(write("open", b"/"))?;
         dress(root.as_fd(), entry)?;
-        self.directories.push((Vec::new(), times(entry)));
+        self.directories.push((entry.name.clone(), times(entry)));
         Ok(())
     }
 

@@ -31,7 +31,8 @@ fn labels(uid: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(UID_LABEL.to_owned(), uid.to_owned())])
 }
 
-fn pod(id: &str, uid: &str) -> Pod {
+/// A pod with its own network, IPC and per-container PID namespaces.
+pub(crate) fn pod(id: &str, uid: &str) -> Pod {
     Pod {
         id: id.parse().unwrap(),
         spec: PodSpec {
@@ -71,7 +72,8 @@ fn pod(id: &str, uid: &str) -> Pod {
     }
 }
 
-fn container(id: &str, pod: &str, uid: &str) -> Container {
+/// A container of that pod.
+pub(crate) fn container(id: &str, pod: &str, uid: &str) -> Container {
     let digest = format!("sha256:{}", "0".repeat(64));
     Container {
         id: id.parse().unwrap(),
@@ -133,7 +135,8 @@ fn container(id: &str, pod: &str, uid: &str) -> Container {
     }
 }
 
-fn id(start: &str) -> String {
+/// A whole id that begins like this.
+pub(crate) fn id(start: &str) -> String {
     format!("{start}{}", "0".repeat(64 - start.len()))
 }
 

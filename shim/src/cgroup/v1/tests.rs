@@ -148,18 +148,6 @@ fn device_rules_start_from_nothing_and_keep_their_order() {
         plain(&device_settings(&[all]).unwrap()),
         ["devices.deny a", "devices.allow a *:* rwm"]
     );
-    for wrong in [
-        device(true, "p", [1, 3], "r"),
-        device(true, "c", [1, 3], "rwx"),
-        device(true, "c", [1, 3], "rrrr"),
-        device(true, "c", [-2, 3], "r"),
-        device(true, "c", [1, 1 << 33], "r"),
-    ] {
-        assert!(matches!(
-            device_settings(&[wrong]).unwrap_err(),
-            CgroupError::Value { .. }
-        ));
-    }
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::fs;
 use std::path::Path;
 
 use super::super::limits::Note;
-use super::super::resources::{Cpu, Device, HugepageLimit, Memory, Pids, Resources};
+use super::super::resources::{Cpu, HugepageLimit, Memory, Pids, Resources};
 use super::{CgroupError, apply, enable_controllers, weight};
 
 /// A directory with files such as cgroupfs would show.
@@ -56,7 +56,6 @@ fn every_limit_lands_in_its_file() {
             "memory": {"limit": 1000, "swap": 1500, "reservation": 400},
             "pids": {"limit": 77},
             "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
-            "devices": [{"allow": false, "access": "rwm"}],
             "unified": {"memory.oom.group": "1", "memory.low": "500"}
         }"#,
     )
@@ -75,7 +74,7 @@ fn every_limit_lands_in_its_file() {
         ("hugetlb.2MB.rsvd.max", "0"),
     ]);
     assert_eq!(written, wanted);
-    assert_eq!(notes, [Note::DevicesOpen]);
+    assert_eq!(notes, []);
 }
 
 #[test]
@@ -258,23 +257,4 @@ fn shares_become_weight_as_kubelet_does_it() {
     for (shares, wanted) in table {
         assert_eq!(weight(shares), wanted, "{shares}");
     }
-}
-
-#[test]
-fn devices_leave_a_note() {
-    let device = Device {
-        allow: false,
-        kind: None,
-        major: None,
-        minor: None,
-        access: None,
-    };
-    assert_eq!(
-        applied(&Resources {
-            devices: vec![device],
-            ..Resources::default()
-        })
-        .1,
-        [Note::DevicesOpen]
-    );
 }

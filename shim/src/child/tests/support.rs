@@ -34,7 +34,7 @@ pub(super) fn alone(name: &str, body: impl FnOnce()) {
 }
 
 /// As [`alone`], for a test of another module.
-pub(in crate::child) fn alone_in(module: &str, name: &str, body: impl FnOnce()) {
+pub(crate) fn alone_in(module: &str, name: &str, body: impl FnOnce()) {
     if std::env::var_os("COPEPOD_ALONE").is_some() {
         // The harness's other thread only waits for this one, so it holds no lock that the copy could miss.
         let body = std::cell::Cell::new(Some(body));
@@ -59,6 +59,7 @@ pub(in crate::child) fn alone_in(module: &str, name: &str, body: impl FnOnce()) 
         "--exact",
         &format!("{module}::{name}"),
         "--test-threads=1",
+        "--include-ignored",
         "--nocapture",
     ]);
     let output = test
@@ -72,6 +73,9 @@ pub(in crate::child) fn alone_in(module: &str, name: &str, body: impl FnOnce()) 
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    text.lines()
+        .filter(|line| line.contains("measured create"))
+        .for_each(|line| println!("{line}"));
 }
 
 /// A rootfs below a temporary directory, and the spec of a container in it.

@@ -66,8 +66,8 @@ fn a_line_is_one_full_record() {
 
 #[test]
 fn records_follow_the_contract() {
-    let long = vec![b'x'; 10];
-    let table: &[(&[&[u8]], usize, &[(u8, &[u8])])] = &[
+    type Case = (&'static [&'static [u8]], usize, &'static [(u8, &'static [u8])]);
+    let table: &[Case] = &[
         (&[b""], 8, &[]),
         (&[b"\n"], 8, &[(b'F', b"")]),
         (&[b"a\n\nb\n"], 8, &[(b'F', b"a"), (b'F', b""), (b'F', b"b")]),
@@ -79,7 +79,7 @@ fn records_follow_the_contract() {
         (&[b"12345678", b"\n"], 8, &[(b'F', b"12345678")]),
         (&[b"123456789\n"], 8, &[(b'P', b"12345678"), (b'F', b"9")]),
         (
-            &[&long, &long, b"\n"],
+            &[b"xxxxxxxxxx", b"xxxxxxxxxx", b"\n"],
             8,
             &[(b'P', b"xxxxxxxx"), (b'P', b"xxxxxxxx"), (b'F', b"xxxx")],
         ),

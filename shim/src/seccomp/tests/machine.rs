@@ -45,9 +45,9 @@ fn word(call: &Call, offset: u32) -> u32 {
     match offset {
         0 => call.number,
         4 => call.audit,
-        16..64 if offset % 4 == 0 => {
+        16..64 if offset.is_multiple_of(4) => {
             let argument = call.args[usize::try_from((offset - 16) / 8).unwrap()];
-            u32::try_from(if offset % 8 == 0 {
+            u32::try_from(if offset.is_multiple_of(8) {
                 argument & 0xFFFF_FFFF
             } else {
                 argument >> 32
