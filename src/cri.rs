@@ -1,6 +1,7 @@
 //! Floor 4: the CRI on a unix socket. Wire types live here and nowhere above or below: a request becomes domain values
 //! in `decode`, a verb of `ops` does the work, `encode` makes the reply, and `layer` tells and logs what failed.
 
+mod deadline;
 mod decode;
 mod encode;
 mod image_service;
@@ -19,9 +20,11 @@ use copepod_proto::cri::image_service_server::ImageServiceServer;
 use copepod_proto::cri::runtime_service_server::RuntimeServiceServer;
 use futures_util::Stream;
 use tokio::net::{UnixListener, UnixStream};
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::ops::Ops;
+use deadline::Deadlines;
 use image_service::Images;
 use runtime_service::Pods;
 
@@ -54,18 +57,28 @@ pub async fn serve(ops: Ops, listener: UnixListener, shutdown: impl Future<Outpu
     let images = ImageServiceServer::new(Images::new(ops))
         .max_decoding_message_size(MAX_REQUEST)
         .max_encoding_message_size(MAX_REPLY);
+    let routes = Routes::new(runtime).add_service(images);
+    run(routes, listener, shutdown, DRAIN).await
+}
+
+async fn run(
+    routes: Routes,
+    listener: UnixListener,
+    shutdown: impl Future<Output = ()>,
+    drain: Duration,
+) -> Result<(), ServeError> {
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let stop = async move {
         shutdown.await;
         drop(stopping);
     };
     let server = Server::builder()
-        .add_service(runtime)
-        .add_service(images)
+        .layer(tower::layer::layer_fn(Deadlines::new))
+        .add_routes(routes)
         .serve_with_incoming_shutdown(connections(listener), stop);
     let overdue = async {
         stopped.await.ok();
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(drain).await;
     };
     tokio::select! {
         ended = server => ended.map_err(ServeError),

@@ -1,18 +1,32 @@
 use super::*;
 
-/// A request in which every field is set, texts and numbers as given.
-fn full(text: &str, number: i64) -> wire::CreateContainerRequest {
-    let narrow = i32::try_from(number % 100_000).unwrap_or_default();
+/// Limits, all set.
+fn limits(text: &str, number: i64) -> wire::LinuxContainerResources {
     let text = || text.to_owned();
+    let map = || BTreeMap::from([(text(), text())]);
+    wire::LinuxContainerResources {
+        cpu_period: number,
+        cpu_quota: number,
+        cpu_shares: number,
+        memory_limit_in_bytes: number,
+        oom_score_adj: number,
+        cpuset_cpus: text(),
+        cpuset_mems: text(),
+        hugepage_limits: vec![wire::HugepageLimit {
+            page_size: text(),
+            limit: number.unsigned_abs(),
+        }],
+        unified: map(),
+        memory_swap_limit_in_bytes: number,
+    }
+}
+
+/// A request in which every field is set, texts and numbers as given.
+fn full(raw: &str, number: i64) -> wire::CreateContainerRequest {
+    let narrow = i32::try_from(number % 100_000).unwrap_or_default();
+    let text = || raw.to_owned();
     let words = || vec![text(), text()];
     let map = || BTreeMap::from([(text(), text())]);
-    let wrapped = || Some(wire::Int64Value { value: number });
-    let profile = || {
-        Some(wire::SecurityProfile {
-            profile_type: narrow,
-            localhost_ref: text(),
-        })
-    };
     let ids = || {
         vec![wire::IdMapping {
             host_id: 1,
@@ -31,21 +45,7 @@ fn full(text: &str, number: i64) -> wire::CreateContainerRequest {
             gids: ids(),
         }),
     };
-    let limits = wire::LinuxContainerResources {
-        cpu_period: number,
-        cpu_quota: number,
-        cpu_shares: number,
-        memory_limit_in_bytes: number,
-        oom_score_adj: number,
-        cpuset_cpus: text(),
-        cpuset_mems: text(),
-        hugepage_limits: vec![wire::HugepageLimit {
-            page_size: text(),
-            limit: number.unsigned_abs(),
-        }],
-        unified: map(),
-        memory_swap_limit_in_bytes: number,
-    };
+    let limits = limits(raw, number);
     let image = wire::ImageSpec {
         image: text(),
         annotations: map(),
@@ -62,24 +62,7 @@ fn full(text: &str, number: i64) -> wire::CreateContainerRequest {
         mount_options: words(),
         ..Default::default()
     };
-    let context = wire::LinuxContainerSecurityContext {
-        capabilities: Some(wire::Capability {
-            add_capabilities: words(),
-            drop_capabilities: words(),
-            add_ambient_capabilities: words(),
-        }),
-        namespace_options: Some(options.clone()),
-        run_as_user: wrapped(),
-        run_as_username: text(),
-        supplemental_groups: vec![number],
-        run_as_group: wrapped(),
-        masked_paths: words(),
-        readonly_paths: words(),
-        seccomp: profile(),
-        apparmor: profile(),
-        supplemental_groups_policy: narrow,
-        ..Default::default()
-    };
+    let context = full_context(raw, number, options.clone());
     let config = wire::ContainerConfig {
         metadata: Some(wire::ContainerMetadata {
             name: text(),
@@ -109,6 +92,64 @@ fn full(text: &str, number: i64) -> wire::CreateContainerRequest {
         stop_signal: narrow,
         ..Default::default()
     };
+    let pod = full_pod(raw, number, options, limits);
+    wire::CreateContainerRequest {
+        pod_sandbox_id: text(),
+        config: Some(config),
+        sandbox_config: Some(pod),
+    }
+}
+
+/// A container's security likewise.
+fn full_context(text: &str, number: i64, options: wire::NamespaceOption) -> wire::LinuxContainerSecurityContext {
+    let narrow = i32::try_from(number % 100_000).unwrap_or_default();
+    let text = || text.to_owned();
+    let words = || vec![text(), text()];
+    let wrapped = || Some(wire::Int64Value { value: number });
+    let profile = || {
+        Some(wire::SecurityProfile {
+            profile_type: narrow,
+            localhost_ref: text(),
+        })
+    };
+    wire::LinuxContainerSecurityContext {
+        capabilities: Some(wire::Capability {
+            add_capabilities: words(),
+            drop_capabilities: words(),
+            add_ambient_capabilities: words(),
+        }),
+        namespace_options: Some(options),
+        run_as_user: wrapped(),
+        run_as_username: text(),
+        supplemental_groups: vec![number],
+        run_as_group: wrapped(),
+        masked_paths: words(),
+        readonly_paths: words(),
+        seccomp: profile(),
+        apparmor: profile(),
+        supplemental_groups_policy: narrow,
+        ..Default::default()
+    }
+}
+
+/// A pod's configuration likewise.
+fn full_pod(
+    text: &str,
+    number: i64,
+    options: wire::NamespaceOption,
+    limits: wire::LinuxContainerResources,
+) -> wire::PodSandboxConfig {
+    let narrow = i32::try_from(number % 100_000).unwrap_or_default();
+    let text = || text.to_owned();
+    let words = || vec![text(), text()];
+    let map = || BTreeMap::from([(text(), text())]);
+    let wrapped = || Some(wire::Int64Value { value: number });
+    let profile = || {
+        Some(wire::SecurityProfile {
+            profile_type: narrow,
+            localhost_ref: text(),
+        })
+    };
     let pod_context = wire::LinuxSandboxSecurityContext {
         namespace_options: Some(options),
         run_as_user: wrapped(),
@@ -118,7 +159,7 @@ fn full(text: &str, number: i64) -> wire::CreateContainerRequest {
         apparmor: profile(),
         ..Default::default()
     };
-    let pod = wire::PodSandboxConfig {
+    wire::PodSandboxConfig {
         metadata: Some(wire::PodSandboxMetadata {
             name: text(),
             uid: text(),
@@ -146,11 +187,6 @@ fn full(text: &str, number: i64) -> wire::CreateContainerRequest {
             resources: Some(limits),
         }),
         ..Default::default()
-    };
-    wire::CreateContainerRequest {
-        pod_sandbox_id: text(),
-        config: Some(config),
-        sandbox_config: Some(pod),
     }
 }
 
