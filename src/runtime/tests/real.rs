@@ -124,7 +124,7 @@ impl Host {
     }
 
     /// Everything is given back: directories, mounts, cgroups.
-    async fn finish(self) {
+    async fn finish(&self) {
         let until = Instant::now() + SOON;
         // Shims that were told to end take some milliseconds.
         while !self
@@ -146,6 +146,28 @@ impl Host {
         );
         let ours = format!("/sys/fs/cgroup/memory/copepod-{}", self.config.instance);
         assert!(!Path::new(&ours).exists(), "a cgroup is left");
+    }
+}
+
+/// A test that failed half-way leaves nothing either.
+impl Drop for Host {
+    fn drop(&mut self) {
+        for id in self.runtime.bundles().unwrap_or_default() {
+            let cgroup = self.runtime.bundle_cgroup(&id).unwrap_or_default();
+            self.runtime.cgroups.kill(&id, &cgroup).ok();
+            self.runtime.cgroups.remove(&id, &cgroup).ok();
+            fs::remove_dir_all(self.runtime.bundle(&id)).ok();
+        }
+        let shims = self.runtime.shims_cgroup();
+        for pid in self.runtime.cgroups.processes(&shims).unwrap_or_default() {
+            rustix::process::Pid::from_raw(pid)
+                .map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok());
+        }
+        let until = Instant::now() + SOON;
+        while Instant::now() < until && !self.runtime.cgroups.processes(&shims).unwrap_or_default().is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.runtime.close().ok();
     }
 }
 
