@@ -269,6 +269,11 @@ impl Ops {
             tracing::warn!(%error, "the network's devices stay until the next start");
         }
         pod_files::close(&self.inner.config);
+        if let Err(error) = self.inner.runtime.close() {
+            tracing::warn!(%error, "mounts and cgroups of the shims stay until the next start");
+        }
+        // Last: what the verbs above recorded is on disk, and the lock is free for the next daemon.
+        self.inner.state.clone().close().await;
     }
 
     /// Makes a pod sandbox; `Ready` when it returns. A repeated call joins the one under way.

@@ -90,6 +90,7 @@ async fn build(
     let prepared = ops.snapshot.prepare(&container.id, &layers).await;
     let rootfs = prepared.map_err(|error| driver::snapshot("prepare the root file system", error))?;
 
+    make_log_directory(&pod).await?;
     let (at, of, cgroup) = (Arc::clone(ops), container.id.clone(), container.cgroup.clone());
     undo.push("shim", async move { at.runtime.cleanup(&of, &cgroup).await });
     let build = Build {
@@ -237,6 +238,26 @@ async fn pid_namespace(
         }
         (mode @ (NamespaceMode::Container | NamespaceMode::Node), _) => Ok((mode.clone(), None)),
     }
+}
+
+/// kubelet makes the pod's log directory, other clients leave it to the runtime (contract §7). It is theirs, so it is
+/// not undone.
+async fn make_log_directory(pod: &Pod) -> Result<(), Failure> {
+    let Some(directory) = &pod.spec.log_directory else {
+        return Ok(());
+    };
+    let made = tokio::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)
+        .await;
+    made.map_err(|error| {
+        Failure::caused(
+            Kind::Unknown,
+            format!("make log directory {}", directory.display()),
+            error,
+        )
+    })
 }
 
 fn stdio(pod: &Pod, spec: &ContainerSpec) -> Stdio {

@@ -18,7 +18,10 @@ fn every_verb_of_a_containers_life() {
         "metadata": {"name": "web", "namespace": "default", "uid": "u1", "attempt": 1},
         "hostname": "web-host",
         "log_directory": daemon.top().join("logs"),
-        "linux": {"security_context": {"namespace_options": {"pid": 1}}},
+        "linux": {
+            "cgroup_parent": crate::traces::cgroup_parent(daemon.top()),
+            "security_context": {"namespace_options": {"pid": 1}},
+        },
     });
     let container = json!({
         "metadata": {"name": "main"},

@@ -11,7 +11,7 @@ use copepod_proto::cri::image_service_client::ImageServiceClient;
 use copepod_proto::cri::runtime_service_client::RuntimeServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::traces::Traces;
+use crate::traces::{Traces, remove_cgroup_parent};
 
 /// How long anything may take that takes milliseconds when all is well.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -235,6 +235,11 @@ impl Daemon {
         self.terminate();
         let bridge = Path::new("/sys/class/net").join(&self.bridge);
         assert!(!bridge.exists(), "the bridge is left although no pod is");
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(
+            !table.contains(self.top.path().to_str().unwrap()),
+            "a mount is left: {table}"
+        );
     }
 }
 
@@ -254,6 +259,7 @@ impl Drop for Daemon {
             let _gone = child.kill();
             let _reaped = child.wait();
         }
+        remove_cgroup_parent(self.top.path());
         if std::thread::panicking() {
             eprintln!("--- daemon's log\n{}", self.log());
         }

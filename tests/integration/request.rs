@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use copepod_proto::cri;
 
 use crate::harness::{Client, busybox};
+use crate::traces::cgroup_parent;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -25,6 +26,7 @@ pub(crate) fn pod(top: &Path) -> cri::PodSandboxConfig {
         log_directory: top.join("logs").join(&name).to_str().unwrap().to_owned(),
         labels: BTreeMap::from([("io.kubernetes.pod.uid".to_owned(), format!("uid-{number}"))]),
         linux: Some(cri::LinuxPodSandboxConfig {
+            cgroup_parent: cgroup_parent(top),
             security_context: Some(cri::LinuxSandboxSecurityContext {
                 namespace_options: Some(private_pid()),
                 ..Default::default()

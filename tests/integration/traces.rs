@@ -15,7 +15,7 @@ impl Traces {
         let mut found = BTreeSet::new();
         mounts(top, &mut found);
         processes(top, &mut found);
-        cgroups(&mut found);
+        cgroups(top, &mut found);
         names(
             "/var/run/netns",
             "netns",
@@ -38,12 +38,13 @@ impl Traces {
     }
 }
 
-/// Mounts below the daemon's directories. The directory of pins is a mount of the daemon's own and stays with it.
+/// Mounts of pods and containers. The directories of pins and pods' files and the shim's binary are mounts of the
+/// daemon's own: they stay with it.
 fn mounts(top: &Path, found: &mut BTreeSet<String>) {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     for target in table.lines().filter_map(|line| line.split(' ').nth(4)) {
         let below = Path::new(target).strip_prefix(top);
-        if below.is_ok_and(|path| path.components().count() > 2) {
+        if below.is_ok_and(|path| path.components().count() > 2 && !path.starts_with("state/bin")) {
             found.insert(format!("mount {target}"));
         }
     }
@@ -64,19 +65,30 @@ fn processes(top: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Cgroups of containers: directories whose name is an id of 64 digits.
-fn cgroups(found: &mut BTreeSet<String>) {
-    let mut left = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
-    while let Some(dir) = left.pop() {
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if name.len() >= 64 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+/// Cgroups below the parent that the test's pods name, in every hierarchy. The parent itself is the client's.
+fn cgroups(top: &Path, found: &mut BTreeSet<String>) {
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let mut left = vec![hierarchy.path().join(cgroup_parent(top).trim_start_matches('/'))];
+        while let Some(dir) = left.pop() {
+            for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     found.insert(format!("cgroup {}", entry.path().display()));
+                    left.push(entry.path());
                 }
-                left.push(entry.path());
             }
         }
+    }
+}
+
+/// The cgroup parent of a test's pods: its own, as kubelet's pods have.
+pub(crate) fn cgroup_parent(top: &Path) -> String {
+    format!("/{}", top.file_name().unwrap().to_string_lossy())
+}
+
+/// Removes the parent, as kubelet does after its pod; empty by then.
+pub(crate) fn remove_cgroup_parent(top: &Path) {
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let _not_in_every_hierarchy = fs::remove_dir(hierarchy.path().join(cgroup_parent(top).trim_start_matches('/')));
     }
 }
 
