@@ -97,6 +97,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
     fs::private_dir(&config.state, 0o711)?;
     let (state, recorded) = State::open(&config.root.join("copepod.redb")).await?;
     let facts = host::facts()?;
+    let instance = config.runtime.instance.clone();
     let (runtime, exits) = Runtime::open(config.runtime).await?;
     let image = Puller::open(config.image)?;
     let snapshot = Snapshots::open(config.root.join("snapshots"))?;
@@ -114,6 +115,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
         root: config.root,
         state: config.state,
         netns: PathBuf::from("/var/run/netns"),
+        instance,
         host: facts.host,
         boot_id: facts.boot_id,
         node_name: facts.node_name,

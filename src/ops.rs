@@ -68,6 +68,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where network namespaces are pinned, `/var/run/netns`: other node agents look there.
     pub netns: PathBuf,
+    /// Tells this daemon's things from another one's where both put them.
+    pub instance: String,
     /// Facts of the host, for OCI specs.
     pub host: Host,
     /// `/proc/sys/kernel/random/boot_id`.

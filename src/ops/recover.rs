@@ -370,7 +370,7 @@ async fn sweep_bundle(ops: &Arc<Inner>, id: ContainerId) {
 async fn sweep_pod(ops: &Arc<Inner>, pod: &PodId) {
     tracing::info!(%pod, "removing files of a pod that no record knows");
     let pins = Pins {
-        net: Some(run_pod::netns(&ops.config.netns, pod)),
+        net: Some(run_pod::netns(&ops.config, pod)),
         ipc: Some(ops.pin_path(pod, "ipc")),
         uts: Some(ops.pin_path(pod, "uts")),
     };

@@ -15,7 +15,7 @@ use crate::ops::names::Claim;
 use crate::ops::stage::stage;
 use crate::ops::table::{PodEntry, PodInit};
 use crate::ops::undo::Undo;
-use crate::ops::{Inner, driver, pod_files, pod_init, stop_pod};
+use crate::ops::{Config, Inner, driver, pod_files, pod_init, stop_pod};
 use crate::runtime::Pin;
 use crate::state::{Change, Intent};
 
@@ -127,7 +127,7 @@ fn describe(ops: &Inner, spec: PodSpec) -> Result<Pod, Failure> {
         }
     };
     let pins = Pins {
-        net: (!on_host).then(|| netns(&ops.config.netns, &id)),
+        net: (!on_host).then(|| netns(&ops.config, &id)),
         ipc: (spec.namespaces.ipc != NamespaceMode::Node).then(|| ops.pin_path(&id, "ipc")),
         uts: (!on_host).then(|| ops.pin_path(&id, "uts")),
     };
@@ -144,9 +144,11 @@ fn describe(ops: &Inner, spec: PodSpec) -> Result<Pod, Failure> {
     })
 }
 
-/// Where the pod's network namespace is pinned.
-pub(crate) fn netns(dir: &std::path::Path, pod: &PodId) -> PathBuf {
-    dir.join(format!("copepod-{}", &pod.as_str()[..NETNS_DIGITS]))
+/// Where the pod's network namespace is pinned. The instance tells daemons of one host apart.
+pub(crate) fn netns(config: &Config, pod: &PodId) -> PathBuf {
+    config
+        .netns
+        .join(format!("copepod-{}-{}", config.instance, &pod.as_str()[..NETNS_DIGITS]))
 }
 
 async fn pin(ops: &Inner, pod: &Pod) -> Result<(), Failure> {

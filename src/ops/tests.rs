@@ -127,6 +127,7 @@ impl World {
             root: self.path("root"),
             state: state_dir,
             netns: self.path("netns"),
+            instance: "test".into(),
             host: Host {
                 cgroup_v2: false,
                 apparmor: false,

@@ -11,18 +11,17 @@ use crate::request;
 #[test]
 fn sigterm_leaves_containers_alone() {
     let mut daemon = Daemon::start();
-    run(async {
+    let container = run(async {
         let mut client = daemon.client().await;
         client.pull(&busybox()).await;
-        let (_, container) = client
-            .running(&request::pod(daemon.top()), request::container("c", "exec sleep 1000"))
-            .await;
-        let pid = client.output(&container, "cat /proc/self/stat | cut -d ' ' -f 1").await;
-        assert!(!pid.is_empty());
-        let before = daemon.traces();
-        assert!(daemon.terminate() < Duration::from_secs(5));
-        assert_eq!(daemon.traces(), before);
-        daemon.spawn();
+        let spec = request::container("c", "exec sleep 1000");
+        client.running(&request::pod(daemon.top()), spec).await.1
+    });
+    let before = daemon.traces();
+    assert!(daemon.terminate() < Duration::from_secs(5));
+    assert_eq!(daemon.traces(), before);
+    daemon.spawn();
+    run(async {
         let mut client = daemon.client().await;
         assert_eq!(client.output(&container, "echo alive").await, "alive");
     });

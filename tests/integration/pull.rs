@@ -134,7 +134,7 @@ fn an_image_that_cannot_be_pulled_is_named_with_the_remedy() {
             (image("copepod/arm64-only:1"), "platform"),
             (format!("{registry}/copepod/web@sha256:{}", "0".repeat(64)), "000000"),
             ("UPPER/../case:1".to_owned(), "UPPER"),
-            ("x".repeat(10_000), "reference"),
+            ("x".repeat(10_000), "image name"),
             (format!("{registry}/a/b:{}", "t".repeat(500)), "reference"),
         ];
         for (name, word) in cases {

@@ -16,12 +16,8 @@ impl Traces {
         mounts(top, &mut found);
         processes(top, &mut found);
         cgroups(top, &mut found);
-        names(
-            "/var/run/netns",
-            "netns",
-            |name| name.starts_with("copepod-"),
-            &mut found,
-        );
+        let prefix = format!("copepod-{}-", instance(top));
+        names("/var/run/netns", "netns", |name| name.starts_with(&prefix), &mut found);
         ports(bridge, &mut found);
         files(top, &mut found);
         Self(found)
@@ -78,6 +74,12 @@ fn cgroups(top: &Path, found: &mut BTreeSet<String>) {
             }
         }
     }
+}
+
+/// What the daemon marks its things with: it follows from `root` alone.
+fn instance(top: &Path) -> String {
+    let text = format!("root = {:?}", top.join("root"));
+    copepod::config::parse(&text).unwrap().runtime.instance
 }
 
 /// The cgroup parent of a test's pods: its own, as kubelet's pods have.
