@@ -27,7 +27,7 @@ pub(crate) async fn exec_sync(ops: &Arc<Inner>, exec: ExecSync) -> Result<ExecOu
     let entry = ops.table.container(&container)?;
     running(&entry, "run a command in it")?;
     let task = entry.task()?;
-    let base = container_process(ops, &entry).await?;
+    let base = container_process(ops, &entry)?;
     let process = base
         .exec(&args, ExecIo::Streams)
         .map_err(|error| driver::oci("describe the command", error))?;
@@ -56,11 +56,13 @@ pub(crate) fn running(entry: &ContainerEntry, wanted: &str) -> Result<(), Failur
 }
 
 /// The container's own process, read from its bundle once.
-async fn container_process(ops: &Inner, entry: &ContainerEntry) -> Result<Arc<ContainerProcess>, Failure> {
+fn container_process(ops: &Inner, entry: &ContainerEntry) -> Result<Arc<ContainerProcess>, Failure> {
     if let Some(process) = lock(&entry.process).clone() {
         return Ok(process);
     }
-    let bytes = ops.bundle_spec(&entry.id).await?;
+    let bytes = ops.runtime.bundle_spec(&entry.id);
+    let bytes =
+        bytes.map_err(|error| driver::runtime(format!("prepare a command in container {}", entry.id), error))?;
     let read = ContainerProcess::of_spec(&bytes);
     let process = Arc::new(read.map_err(|error| driver::oci("prepare a command", error))?);
     *lock(&entry.process) = Some(Arc::clone(&process));

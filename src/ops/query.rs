@@ -22,7 +22,7 @@ pub(crate) async fn pod_details(ops: &Inner, pod: &str) -> Result<PodDetails, Fa
 pub(crate) async fn container_details(ops: &Inner, container: &str) -> Result<Details, Failure> {
     let entry = ops.table.container(container)?;
     let pid = entry.container().state.running().map_or(0, |(pid, _)| pid);
-    let spec_json = ops.bundle_spec(&entry.id).await.ok();
+    let spec_json = ops.runtime.bundle_spec(&entry.id).ok();
     Ok(Details { pid, spec_json })
 }
 

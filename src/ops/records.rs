@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::sync::Mutex;
 
-use crate::base::id::{ContainerId, PodId};
+use crate::base::id::PodId;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::pod::Pod;
 use crate::ops::table::{ContainerEntry, PodEntry};
@@ -88,17 +88,6 @@ impl Inner {
     /// Where a namespace of a pod is pinned that no other node agent looks for.
     pub(crate) fn pin_path(&self, pod: &PodId, sort: &str) -> PathBuf {
         self.config.state.join("ns").join(format!("{pod}-{sort}"))
-    }
-
-    /// The container's OCI runtime spec, from its bundle.
-    ///
-    /// # Errors
-    /// The bundle is gone: the container has ended, or the host was rebooted.
-    pub(crate) async fn bundle_spec(&self, id: &ContainerId) -> Result<Vec<u8>, Failure> {
-        let bundle = self.config.state.join("c").join(id.as_str());
-        let path = bundle.join(copepod_proto::bundle::CONFIG);
-        let read = tokio::fs::read(&path).await;
-        read.map_err(|error| Failure::caused(Kind::Internal, format!("read {}", path.display()), error))
     }
 
     /// The pid of the container of this pod that another one wants to share a PID namespace with.

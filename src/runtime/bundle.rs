@@ -56,13 +56,16 @@ impl Runtime {
     /// The cgroup recorded in a bundle, for orphans.
     #[must_use]
     pub fn bundle_cgroup(&self, id: &ContainerId) -> Option<String> {
-        cgroup_of(&self.bundle_spec(id)?).ok()?
+        cgroup_of(&self.bundle_spec(id).ok()?).ok()?
     }
 
-    /// The OCI runtime spec in a bundle; `None` when there is no such bundle.
-    #[must_use]
-    pub fn bundle_spec(&self, id: &ContainerId) -> Option<Vec<u8>> {
-        fs::read(self.bundle(id).join(CONFIG)).ok()
+    /// The OCI runtime spec in a bundle. One small file of a tmpfs: read in place, never worth a thread.
+    ///
+    /// # Errors
+    /// The bundle is gone: the container has ended, or the host was rebooted.
+    pub fn bundle_spec(&self, id: &ContainerId) -> Result<Vec<u8>, RuntimeError> {
+        let path = self.bundle(id).join(CONFIG);
+        fs::read(&path).map_err(|source| RuntimeError::Files(FsError::io("read", &path)(source)))
     }
 
     /// Writes a new bundle. Returns its directory and the cgroup that its spec names.
