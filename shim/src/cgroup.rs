@@ -14,7 +14,6 @@ pub(crate) mod layout;
 pub(crate) mod limits;
 mod path;
 mod remove;
-pub(crate) mod resources;
 mod v1;
 mod v2;
 
@@ -24,6 +23,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::plan::resources::Resources;
 use error::CgroupError;
 pub(crate) use exec::ExecCgroup;
 use join::JoinHandles;
@@ -32,7 +32,6 @@ use layout::{Hierarchy, Layout};
 use limits::Note;
 use path::CgroupPath;
 pub(crate) use remove::Removal;
-use resources::Resources;
 
 /// One container's cgroup. Dropping it removes nothing: the container may outlive this process.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ mod capability;
 mod error;
 mod mounts;
 mod process;
+pub(crate) mod resources;
 pub(crate) mod spec;
 pub(crate) mod sysctl;
 mod text;

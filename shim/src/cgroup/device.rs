@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 
 use super::error::CgroupError;
-use super::resources::Device;
+use crate::plan::resources::Device;
 use crate::sys::bpf;
 
 /// Opening for reading, for writing, and making a node; as in the kernel's `BPF_DEVCG_ACC_*`.

@@ -2,7 +2,7 @@
 //! numbers, and resolving "unset".
 
 use super::error::CgroupError;
-use super::resources::{Cpu, HugepageLimit, Memory, Resources};
+use crate::plan::resources::{Cpu, HugepageLimit, Memory, Resources};
 
 /// What could not be done and does not stop the container; for the caller to log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

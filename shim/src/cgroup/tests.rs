@@ -11,9 +11,9 @@ use super::error::CgroupError;
 use super::file::{read, write};
 use super::join::Birth;
 use super::layout::Layout;
-use super::resources::{Cpu, Memory, Pids, Resources};
 use super::{Cgroup, ExecCgroup, Removal};
 use crate::oom::{Baseline, Verdict};
+use crate::plan::resources::{Cpu, Memory, Pids, Resources};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 

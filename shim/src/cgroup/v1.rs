@@ -8,7 +8,7 @@ use super::device::Rule;
 use super::error::CgroupError;
 use super::file::{Setting, read, read_if_there, try_write, write, write_all};
 use super::limits::{self, Limit, MemoryLimits, Note, nonzero, set};
-use super::resources::{Cpu, Device, HugepageLimit, Resources};
+use crate::plan::resources::{Cpu, Device, HugepageLimit, Resources};
 
 /// Applies the limits to the container's directories.
 pub(super) fn apply(directories: &[Directory], resources: &Resources) -> Result<BTreeSet<Note>, CgroupError> {

@@ -8,7 +8,7 @@ use super::device;
 use super::error::CgroupError;
 use super::file::{Setting, read, read_if_there, try_write, write, write_all};
 use super::limits::{self, Limit, MemoryLimits, Note, nonzero, set};
-use super::resources::{Cpu, HugepageLimit, Resources};
+use crate::plan::resources::{Cpu, HugepageLimit, Resources};
 
 /// Controllers that a container has, where the host has them. Those without a limit are for accounting.
 const WANTED: [&str; 6] = ["cpu", "memory", "pids", "cpuset", "hugetlb", "io"];

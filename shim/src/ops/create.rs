@@ -7,7 +7,6 @@ use rustix::fs::{Mode, OFlags, open};
 
 use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
-use crate::cgroup::resources::Resources;
 use crate::child::{self, Created, Fallbacks, RootfsMount, Stdio};
 use crate::io::note::{chain, note};
 use crate::io::writer::OutputEnds;
@@ -15,6 +14,7 @@ use crate::oom::Baseline;
 use crate::ops::error::OpError;
 use crate::ops::report::{Stopped, next_station};
 use crate::ops::{Parts, Shim, cleanup, exit};
+use crate::plan::resources::Resources;
 use crate::plan::spec::Spec;
 use crate::plan::{CgroupView, Hierarchy};
 use crate::seccomp::Filter;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::cgroup::resources::Resources;
+use crate::plan::resources::Resources;
 
 /// config.json.
 #[derive(Debug, Clone, Deserialize)]

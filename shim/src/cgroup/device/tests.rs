@@ -1,6 +1,6 @@
 use super::super::error::CgroupError;
-use super::super::resources::Device;
 use super::{ACCESS, EVERY, Kind, Rule, program};
+use crate::plan::resources::Device;
 use crate::sys::bpf::Instruction;
 
 /// What the program answers; panics where the kernel's verifier would have refused it.

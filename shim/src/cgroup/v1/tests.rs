@@ -1,7 +1,7 @@
 use super::super::file::Setting;
 use super::super::limits::{self, MemoryLimits};
-use super::super::resources::{Cpu, Device, HugepageLimit, Memory};
 use super::{CgroupError, cpu_settings, cpuset_settings, device_settings, hugetlb_settings, memory_settings};
+use crate::plan::resources::{Cpu, Device, HugepageLimit, Memory};
 
 fn plain(settings: &[Setting]) -> Vec<String> {
     settings

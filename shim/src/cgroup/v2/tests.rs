@@ -3,8 +3,8 @@ use std::fs;
 use std::path::Path;
 
 use super::super::limits::Note;
-use super::super::resources::{Cpu, HugepageLimit, Memory, Pids, Resources};
 use super::{CgroupError, apply, enable_controllers, weight};
+use crate::plan::resources::{Cpu, HugepageLimit, Memory, Pids, Resources};
 
 /// A directory with files such as cgroupfs would show.
 fn fake(dir: &Path, files: &[(&str, &str)]) {

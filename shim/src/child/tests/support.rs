@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
-use crate::cgroup::resources::Resources;
 use crate::child::{self, Create, Created, Exec, Fallbacks, Host, Launch, Progress, RootfsMount, Stdio};
+use crate::plan::resources::Resources;
 use crate::plan::spec::{Process, Spec};
 use crate::seccomp::Filter;
 use crate::sys::{clone, namespace};
@@ -214,7 +214,7 @@ impl Sandbox {
             format!("workdir={}", at("work")),
             "volatile".to_owned(),
         ];
-        let incompat = self.directory.path().join("work/work/incompat");
+        let incompat = self.directory.path().join("work").join("work/incompat");
         if incompat.exists() {
             std::fs::remove_dir_all(incompat).unwrap();
         }
