@@ -216,7 +216,9 @@ type Book = std::sync::Arc<std::sync::Mutex<BTreeMap<String, Told>>>;
 
 /// Runs pods from beginning to end and notes every answer, until the daemon dies.
 async fn churn(mut client: Client, mut config: cri::PodSandboxConfig, told: Book) -> Result<(), tonic::Status> {
-    let note = |id: &str, what| drop(told.lock().unwrap().insert(id.to_owned(), what));
+    let note = |id: &str, what| {
+        told.lock().unwrap().insert(id.to_owned(), what);
+    };
     loop {
         config.metadata.as_mut().unwrap().attempt += 1;
         let pod = client.run_pod(&config).await?;
