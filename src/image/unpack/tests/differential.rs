@@ -28,14 +28,28 @@ fn facts(top: &Path) -> BTreeMap<PathBuf, Facts> {
             Vec::new()
         };
         let size = if kind.is_file() { meta.len() } else { 0 };
-        let device = if kind.is_char_device() || kind.is_block_device() { meta.rdev() } else { 0 };
+        let device = if kind.is_char_device() || kind.is_block_device() {
+            meta.rdev()
+        } else {
+            0
+        };
         let links = if kind.is_file() { meta.nlink() } else { 0 };
         let capability = xattr(&path, "user.kept");
         let time = (meta.mtime(), meta.mtime_nsec());
         let relative = path.strip_prefix(top).unwrap().to_owned();
         found.insert(
             relative,
-            (meta.mode(), meta.uid(), meta.gid(), time.0, time.1, size + device, links, content, capability),
+            (
+                meta.mode(),
+                meta.uid(),
+                meta.gid(),
+                time.0,
+                time.1,
+                size + device,
+                links,
+                content,
+                capability,
+            ),
         );
     }
     found
@@ -58,16 +72,41 @@ fn grow(top: &Path) {
     chown(top.join("usr/setuid"), Some(12), Some(3_000_000)).unwrap();
     fs::set_permissions(top.join("usr/setuid"), fs::Permissions::from_mode(0o6755)).unwrap();
     fs::set_permissions(top.join("usr/lib/deep"), fs::Permissions::from_mode(0o1700)).unwrap();
-    rustix::fs::setxattr(top.join("usr/setuid"), "user.kept", b"v\0w", rustix::fs::XattrFlags::empty()).unwrap();
+    rustix::fs::setxattr(
+        top.join("usr/setuid"),
+        "user.kept",
+        b"v\0w",
+        rustix::fs::XattrFlags::empty(),
+    )
+    .unwrap();
     let fifo = rustix::fs::FileType::Fifo;
-    rustix::fs::mknodat(rustix::fs::CWD, top.join("fifo"), fifo, rustix::fs::Mode::from(0o640), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        top.join("fifo"),
+        fifo,
+        rustix::fs::Mode::from(0o640),
+        0,
+    )
+    .unwrap();
     let device = rustix::fs::FileType::CharacterDevice;
     let numbers = rustix::fs::makedev(5, 261);
-    rustix::fs::mknodat(rustix::fs::CWD, top.join("tty"), device, rustix::fs::Mode::from(0o620), numbers).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        top.join("tty"),
+        device,
+        rustix::fs::Mode::from(0o620),
+        numbers,
+    )
+    .unwrap();
 }
 
 fn tar(args: &[&str]) {
-    let done = Command::new("tar").args(args).env_clear().env("PATH", "/usr/bin:/bin").output().unwrap();
+    let done = Command::new("tar")
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
@@ -79,9 +118,27 @@ fn unpacks_as_gnu_tar_does() {
     grow(Path::new(&path("tree")));
     for (format, more) in [("gnu", "--no-xattrs"), ("pax", "--xattrs")] {
         let (archive, theirs) = (path(format), path(&format!("{format}-theirs")));
-        tar(&["-C", &path("tree"), "--format", format, more, "--numeric-owner", "-cf", &archive, "."]);
+        tar(&[
+            "-C",
+            &path("tree"),
+            "--format",
+            format,
+            more,
+            "--numeric-owner",
+            "-cf",
+            &archive,
+            ".",
+        ]);
         fs::create_dir(&theirs).unwrap();
-        tar(&["-C", &theirs, more, "--xattrs-include=user.*", "--numeric-owner", "-xpf", &archive]);
+        tar(&[
+            "-C",
+            &theirs,
+            more,
+            "--xattrs-include=user.*",
+            "--numeric-owner",
+            "-xpf",
+            &archive,
+        ]);
         let bytes = fs::read(&archive).unwrap();
         let jail = Jail::new();
         jail.unpack_as(&gzip(&bytes), &bytes, Compression::Gzip).unwrap();
