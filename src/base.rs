@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod cmd;
+pub mod device;
 pub mod fs;
 pub mod id;
 pub mod task;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::domain::image::{DiffId, Digest, ImageConfig, Layer, LayerDescriptor};
+use crate::domain::image::{Credentials, DiffId, Digest, ImageConfig, Layer, LayerDescriptor};
 
 use content::Content;
 use pull::Pull;
@@ -42,23 +42,6 @@ pub struct Config {
     pub ingest: PathBuf,
     /// Layers fetched at once, over all pulls.
     pub max_concurrent_layers: usize,
-}
-
-/// Credentials of a request (CRI `AuthConfig`), for the registry they name.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Credentials {
-    /// User for basic auth.
-    pub username: String,
-    /// Its password.
-    pub password: String,
-    /// base64 of `user:password`.
-    pub auth: String,
-    /// The host these are for; empty is any.
-    pub server_address: String,
-    /// OAuth refresh token.
-    pub identity_token: String,
-    /// Bearer token to send as it is.
-    pub registry_token: String,
 }
 
 /// A verified image, its layers on disk and synced.

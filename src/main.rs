@@ -1,2 +1,59 @@
-//! x
-fn main() {}
+//! The `copepod` command: parses, dispatches, and turns an error into one message and an exit status.
+
+use std::error::Error as StdError;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use copepod::cli::{Cli, Command, ConfigCommand};
+use copepod::{app, config};
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve { config } => serve(&config),
+        Command::Config {
+            command: ConfigCommand::Default,
+        } => print(&config::raw::default_file()),
+        Command::Config {
+            command: ConfigCommand::Check { config },
+        } => check(&config),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("copepod: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<(), Box<dyn StdError>>;
+
+fn serve(path: &Path) -> Outcome {
+    let config = config::load(path)?;
+    app::run(config)?;
+    Ok(())
+}
+
+fn check(path: &Path) -> Outcome {
+    config::load(path)?;
+    print(&format!("{} is fine\n", path.display()))
+}
+
+fn print(text: &str) -> Outcome {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// The error and its causes on one line, as `cause: cause: …`.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

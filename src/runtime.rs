@@ -1,16 +1,37 @@
 //! Shims: starts, adopts, commands and cleans up the process that holds each container. Up go [`TaskExit`] values.
+//!
+//! The daemon can be killed at any point: whatever is needed to find, judge and remove a container again lies in its
+//! bundle. Nothing here waits without a deadline.
+
+mod adopt;
+mod bundle;
+mod cgroup;
+mod cleanup;
+mod connection;
+mod events;
+mod exec;
+mod host;
+mod pin;
+mod shim;
+mod streams;
+mod task;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
+use self::cgroup::{CgroupError, Cgroups};
+use self::connection::Connection;
+use self::events::Announcer;
 use crate::base::clock::Timestamp;
+use crate::base::cmd::CmdError;
+use crate::base::fs::FsError;
 use crate::base::id::ContainerId;
-use crate::domain::container::Signal;
 use crate::domain::mount::FsMount;
 
 /// What the shims need.
@@ -135,15 +156,245 @@ pub enum Adopted {
 
 /// Why a shim operation failed.
 #[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {}
+pub enum RuntimeError {
+    /// `state` leaves no room for the sockets' names.
+    #[error(
+        "`state` = {} is too long: a container's socket below it would have {length} bytes and unix(7) allows {longest}, so `state` may have {room} at most",
+        state.display()
+    )]
+    StateTooLong {
+        /// The directory.
+        state: PathBuf,
+        /// Length of the longest socket path.
+        length: usize,
+        /// What the kernel allows.
+        longest: usize,
+        /// What `state` may have.
+        room: usize,
+    },
+    /// The shim's binary cannot be read.
+    #[error(
+        "read the shim {}: build or install containerd-shim-copepod-v1 beside copepod, or name it in the configuration",
+        path.display()
+    )]
+    ShimMissing {
+        /// The binary.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The shim's binary does not run.
+    #[error("ask the shim {} for its version", path.display())]
+    ShimVersion {
+        /// The binary.
+        path: PathBuf,
+        /// Why not.
+        source: CmdError,
+    },
+    /// The shim is not of this daemon's version.
+    #[error("the shim {} says {found:?} and this copepod needs {needed:?}: install both from one release", path.display())]
+    OtherShim {
+        /// The binary.
+        path: PathBuf,
+        /// What it said.
+        found: String,
+        /// What it must say.
+        needed: String,
+    },
+    /// A file or directory of ours.
+    #[error("prepare the files of containers")]
+    Files(#[source] FsError),
+    /// A directory of ours cannot be mounted as it must be.
+    #[error("{doing} {}", path.display())]
+    Mount {
+        /// The operation, as a verb.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something with cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// A record in a bundle.
+    #[error("use the bundle of container {id}")]
+    Record {
+        /// The container.
+        id: ContainerId,
+        /// What failed.
+        source: copepod_proto::bundle::RecordError,
+    },
+    /// The container's bundle exists already.
+    #[error("container {id} has a bundle already")]
+    BundleExists {
+        /// The container.
+        id: ContainerId,
+    },
+    /// The OCI runtime spec in a bundle cannot be used.
+    #[error("read the OCI spec of container {id}")]
+    Spec {
+        /// The container.
+        id: ContainerId,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The shim's process could not be started.
+    #[error("start the shim of container {id}")]
+    Spawn {
+        /// The container.
+        id: ContainerId,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The shim did not get ready.
+    #[error("the shim of container {id} did not start: {text}")]
+    NotReady {
+        /// The container.
+        id: ContainerId,
+        /// Its own words.
+        text: String,
+    },
+    /// The shim cannot be reached, which may pass.
+    #[error("connect to the shim of container {id}")]
+    Connect {
+        /// The container.
+        id: ContainerId,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The shim is not there any more.
+    #[error("the shim of container {id} is gone")]
+    ShimGone {
+        /// The container.
+        id: ContainerId,
+        /// What the connection said, when there was one.
+        source: Option<ttrpc::Error>,
+    },
+    /// The shim did not answer in time.
+    #[error("the shim of container {id} did not answer {call} within {} s", deadline.as_secs())]
+    Silent {
+        /// The container.
+        id: ContainerId,
+        /// The call.
+        call: &'static str,
+        /// The limit.
+        deadline: Duration,
+    },
+    /// The shim refused.
+    #[error("{call}: {text}")]
+    Refused {
+        /// The call.
+        call: &'static str,
+        /// The code it gave.
+        code: ttrpc::Code,
+        /// Its words, the whole chain.
+        text: String,
+    },
+    /// The container's process could not be executed.
+    #[error("{text}")]
+    StartFailed {
+        /// The shim's words.
+        text: String,
+    },
+    /// The exec's time was up; what it started is killed.
+    #[error("the command did not end within {} ms and was killed", timeout.as_millis())]
+    TimedOut {
+        /// The limit.
+        timeout: Duration,
+    },
+    /// An exec's streams could not be fetched.
+    #[error("fetch the streams of a command in container {id}")]
+    Streams {
+        /// The container.
+        id: ContainerId,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An exec's streams were refused.
+    #[error("fetch the streams of a command in container {id}: {text}")]
+    NoStreams {
+        /// The container.
+        id: ContainerId,
+        /// The shim's words.
+        text: String,
+    },
+    /// An exec's output could not be read.
+    #[error("read the output of a command in container {id}")]
+    Output {
+        /// The container.
+        id: ContainerId,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The verb that pins namespaces did not run.
+    #[error("make the pod's namespaces")]
+    Pin(#[source] CmdError),
+    /// The request for namespaces could not be put, or the answer was none.
+    #[error("talk to the maker of the pod's namespaces")]
+    PinTalk(#[source] serde_json::Error),
+    /// Namespaces could not be made.
+    #[error("make the pod's namespaces: {text}")]
+    PinRefused {
+        /// Names the namespace or sysctl.
+        text: String,
+    },
+    /// A shim was killed and is still there.
+    #[error("the shim of container {id} (pid {pid}) did not end within {} ms after SIGKILL", cleanup::SHIM_END.as_millis())]
+    Unkillable {
+        /// The container.
+        id: ContainerId,
+        /// Its process.
+        pid: i32,
+    },
+    /// A blocking step ended with a panic.
+    #[error("a step of the work on container {id} panicked")]
+    Panicked {
+        /// The container.
+        id: ContainerId,
+    },
+}
+
+impl RuntimeError {
+    /// The command's own time limit passed.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut { .. })
+    }
+
+    /// Why the container's process could not be executed, when that is what failed.
+    #[must_use]
+    pub fn start_error(&self) -> Option<&str> {
+        if let Self::StartFailed { text } = self {
+            Some(text)
+        } else {
+            None
+        }
+    }
+}
 
 /// The driver.
 #[derive(Debug)]
-pub struct Runtime {}
+pub struct Runtime {
+    config: Config,
+    cgroups: Arc<Cgroups>,
+    /// The read-only copy of the shim that all shims run from.
+    shim: PathBuf,
+    /// Directories of the shims' own cgroup.
+    shim_cgroups: Vec<PathBuf>,
+    announcer: Arc<Announcer>,
+}
 
 /// A container's shim.
 #[derive(Debug)]
-pub struct Task {}
+pub struct Task {
+    id: ContainerId,
+    bundle: PathBuf,
+    /// The container's cgroup as its bundle records it.
+    cgroup: String,
+    cgroups: Arc<Cgroups>,
+    connection: Arc<Connection>,
+}
 
 /// Counters of a container's cgroup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -168,133 +419,4 @@ pub struct CgroupStats {
     pub swap_bytes: Option<u64>,
     /// Processes.
     pub pids: u64,
-}
-
-impl Runtime {
-    /// Probes the host, prepares the shims' cgroup and the sealed copy of the binary. Exits arrive on the receiver.
-    ///
-    /// # Errors
-    /// The shim is missing or of another version, or `state` is too long for socket paths: says which and what to do.
-    pub async fn open(_config: Config) -> Result<(Self, mpsc::UnboundedReceiver<TaskExit>), RuntimeError> {
-        todo!()
-    }
-
-    /// Makes and pins namespaces.
-    ///
-    /// # Errors
-    /// Names the namespace or sysctl; nothing stays pinned.
-    pub async fn pin(&self, _pin: &Pin) -> Result<(), RuntimeError> {
-        todo!()
-    }
-
-    /// Unpins one namespace; fine when it is gone.
-    ///
-    /// # Errors
-    /// It cannot be unmounted.
-    pub async fn unpin(&self, _path: &std::path::Path) -> Result<(), RuntimeError> {
-        todo!()
-    }
-
-    /// Writes the bundle, starts the shim, builds the container up to its start gate. Undoes itself on failure.
-    ///
-    /// # Errors
-    /// What the shim said.
-    pub async fn create(&self, _build: Build) -> Result<Arc<Task>, RuntimeError> {
-        todo!()
-    }
-
-    /// At boot: what became of a container.
-    ///
-    /// # Errors
-    /// Transient trouble: never to be read as "lost" (yardstick X6).
-    pub async fn adopt(&self, _id: &ContainerId) -> Result<Adopted, RuntimeError> {
-        todo!()
-    }
-
-    /// Removes everything of a container by path alone: kills its cgroup, its shim, removes cgroup and bundle. Needs
-    /// nobody's cooperation, bounded in time; fine to repeat.
-    ///
-    /// # Errors
-    /// Something stays; to be tried again.
-    pub async fn cleanup(&self, _id: &ContainerId, _cgroup: &str) -> Result<(), RuntimeError> {
-        todo!()
-    }
-
-    /// Bundles on disk, for orphan scans.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn bundles(&self) -> Result<Vec<ContainerId>, RuntimeError> {
-        todo!()
-    }
-
-    /// The cgroup recorded in a bundle, for orphans.
-    #[must_use]
-    pub fn bundle_cgroup(&self, _id: &ContainerId) -> Option<String> {
-        todo!()
-    }
-
-    /// Reads a container's cgroup.
-    ///
-    /// # Errors
-    /// It is gone or unreadable.
-    pub fn stats(&self, _cgroup: &str) -> Result<CgroupStats, RuntimeError> {
-        todo!()
-    }
-}
-
-impl Task {
-    /// Runs the process; returns after execve succeeded.
-    ///
-    /// # Errors
-    /// [`RuntimeError`] of kind start error carries the text; the exit follows as a [`TaskExit`] too.
-    pub async fn start(&self) -> Result<(i32, Timestamp), RuntimeError> {
-        todo!()
-    }
-
-    /// Signals init only.
-    ///
-    /// # Errors
-    /// The shim does not answer in time.
-    pub async fn signal(&self, _signal: Signal) -> Result<(), RuntimeError> {
-        todo!()
-    }
-
-    /// SIGKILLs everything in the container, through the shim and, if it does not answer, by cgroup path.
-    ///
-    /// # Errors
-    /// Neither worked.
-    pub async fn kill(&self) -> Result<(), RuntimeError> {
-        todo!()
-    }
-
-    /// Lets go of an ended container: the shim frees the root and ends.
-    ///
-    /// # Errors
-    /// It did not answer; [`Runtime::cleanup`] follows anyway.
-    pub async fn delete(&self) -> Result<(), RuntimeError> {
-        todo!()
-    }
-
-    /// Runs a process and collects its output: `limit` bytes of both streams together, the rest is discarded.
-    /// On time-out everything it started is killed.
-    ///
-    /// # Errors
-    /// `RuntimeError::TimedOut` is told apart.
-    pub async fn exec_collect(
-        &self,
-        _exec: ExecSpec,
-        _timeout: Option<Duration>,
-        _limit: usize,
-    ) -> Result<ExecOutput, RuntimeError> {
-        todo!()
-    }
-
-    /// Opens the log file anew.
-    ///
-    /// # Errors
-    /// It cannot be opened.
-    pub async fn reopen_log(&self) -> Result<(), RuntimeError> {
-        todo!()
-    }
 }

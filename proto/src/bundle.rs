@@ -4,8 +4,13 @@
 //! runtime spec) and [`OPTIONS`] before it starts the shim; the shim writes [`START`] and [`EXIT`], and listens on
 //! the two sockets. What is here dies with a reboot. No behaviour lives in this file but reading and writing records.
 
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The OCI runtime spec (runtime-spec config.md), written by the daemon.
@@ -85,3 +90,197 @@ pub struct ExitRecord {
     /// Why it could not be started, when it could not.
     pub start_error: Option<String>,
 }
+
+/// Why a record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file is there but cannot be read.
+    #[error("read {}", path.display())]
+    Read {
+        /// The record's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is larger than any record: see [`MAX_RECORD`].
+    #[error("read {}: {size} bytes is more than a record can have ({MAX_RECORD})", path.display())]
+    TooLarge {
+        /// The record's file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The file is not a record of this kind.
+    #[error("parse {}", path.display())]
+    Parse {
+        /// The record's file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        source: serde_json::Error,
+    },
+    /// A newer copepod wrote the file.
+    #[error(
+        "{} has version {found}, this copepod reads up to {VERSION}: use the copepod that wrote it, or a newer one",
+        path.display()
+    )]
+    Newer {
+        /// The record's file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// The record cannot be put as JSON.
+    #[error("encode {}", path.display())]
+    Encode {
+        /// The record's file.
+        path: PathBuf,
+        /// What cannot be put.
+        source: serde_json::Error,
+    },
+    /// The temporary file beside the record cannot be written.
+    #[error("write {}", path.display())]
+    Write {
+        /// The temporary file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The temporary file cannot take the record's name.
+    #[error("rename to {}", path.display())]
+    Rename {
+        /// The record's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Largest record that is read, in bytes. A container that got hold of a bundle must not fill the daemon's memory.
+pub const MAX_RECORD: u64 = 64 << 10;
+
+/// Reads what the daemon told the shim; `None` when there is no such file.
+///
+/// # Errors
+/// [`RecordError`]: the file cannot be read, is no record, or a newer copepod wrote it.
+pub fn read_options(bundle: &Path) -> Result<Option<ShimOptions>, RecordError> {
+    read(&bundle.join(OPTIONS))
+}
+
+/// Writes what the daemon tells the shim, in one step.
+///
+/// # Errors
+/// [`RecordError`]: the file cannot be written; what was there before still is.
+pub fn write_options(bundle: &Path, record: &ShimOptions) -> Result<(), RecordError> {
+    write(&bundle.join(OPTIONS), record)
+}
+
+/// Reads that a container was started; `None` when it was not.
+///
+/// # Errors
+/// As [`read_options`].
+pub fn read_start(bundle: &Path) -> Result<Option<StartRecord>, RecordError> {
+    read(&bundle.join(START))
+}
+
+/// Writes that a container was started, in one step.
+///
+/// # Errors
+/// As [`write_options`].
+pub fn write_start(bundle: &Path, record: &StartRecord) -> Result<(), RecordError> {
+    write(&bundle.join(START), record)
+}
+
+/// Reads how a container ended; `None` when nothing is known of an end.
+///
+/// # Errors
+/// As [`read_options`].
+pub fn read_exit(bundle: &Path) -> Result<Option<ExitRecord>, RecordError> {
+    read(&bundle.join(EXIT))
+}
+
+/// Writes how a container ended, in one step.
+///
+/// # Errors
+/// As [`write_options`].
+pub fn write_exit(bundle: &Path, record: &ExitRecord) -> Result<(), RecordError> {
+    write(&bundle.join(EXIT), record)
+}
+
+/// The one field that every version of every record has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+fn read<R: DeserializeOwned>(path: &Path) -> Result<Option<R>, RecordError> {
+    let failed = |source| RecordError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let size = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(source)),
+    };
+    if size > MAX_RECORD {
+        return Err(RecordError::TooLarge {
+            path: path.to_owned(),
+            size,
+        });
+    }
+    let bytes = fs::read(path).map_err(failed)?;
+    let parse = |source| RecordError::Parse {
+        path: path.to_owned(),
+        source,
+    };
+    // The version first: fields of a newer record may not fit, and "newer" is the answer that helps.
+    let Versioned { version: found } = serde_json::from_slice(&bytes).map_err(parse)?;
+    if found > VERSION {
+        return Err(RecordError::Newer {
+            path: path.to_owned(),
+            found,
+        });
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(parse)
+}
+
+/// Replaces the file as a whole: a reader sees the old record or the new one, also after the writer was killed half
+/// way. No fsync: bundles die with a reboot anyway (see the top of this file).
+fn write<R: Serialize>(path: &Path, record: &R) -> Result<(), RecordError> {
+    let bytes = serde_json::to_vec(record).map_err(|source| RecordError::Encode {
+        path: path.to_owned(),
+        source,
+    })?;
+    // The daemon and a shim may write the same record (a shim given up, its exit recorded for it).
+    let temporary = path.with_extension(format!("tmp.{}", process::id()));
+    let done = create(&temporary, &bytes)
+        .map_err(|source| RecordError::Write {
+            path: temporary.clone(),
+            source,
+        })
+        .and_then(|()| {
+            fs::rename(&temporary, path).map_err(|source| RecordError::Rename {
+                path: path.to_owned(),
+                source,
+            })
+        });
+    if done.is_err() {
+        // Best effort: the error that matters is the one above.
+        drop(fs::remove_file(&temporary));
+    }
+    done
+}
+
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A leftover of a killed writer with the same pid is truncated.
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,10 @@
 //! Wire compatibility: the descriptors that the build compiled say exactly what `tests/golden/cri-v1.json` says,
 //! nothing more and nothing less. The comparer itself is tested on doctored descriptors.
 
-#![allow(clippy::expect_used, reason = "a test stops at the first thing that is not as it must be")]
+#![allow(
+    clippy::expect_used,
+    reason = "a test stops at the first thing that is not as it must be"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

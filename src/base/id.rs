@@ -1,6 +1,7 @@
 //! Identifiers of objects that this daemon names: 64 lowercase hexadecimal digits from 32 random bytes
 //! (CRI contract §2.1). A value of these types is always well-formed, so it may become part of a path.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -58,6 +59,13 @@ macro_rules! id_type {
         impl From<$name> for String {
             fn from(id: $name) -> Self {
                 id.0
+            }
+        }
+
+        // Ordered and hashed as its text, so a map keyed by ids finds them by text and by prefix.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 

@@ -89,7 +89,74 @@ impl Signal {
     pub const KILL: Self = Self(9);
     /// SIGTERM, what a stop sends when nobody says otherwise.
     pub const TERM: Self = Self(15);
+
+    /// A signal as images write it: a number, or a name with or without `SIG`, in any case; `RTMIN+n` and `RTMAX-n` too.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        // The first and last real-time signal that a program sees: glibc and musl keep 32 and 33 for themselves, and
+        // whoever writes RTMIN+3 means what his program called so.
+        const RTMIN: i32 = 34;
+        const RTMAX: i32 = 64;
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            return text
+                .parse()
+                .ok()
+                .filter(|number| (1..=RTMAX).contains(number))
+                .map(Self);
+        }
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+        let real_time = |offset: &str| offset.parse::<i32>().ok().filter(|n| (0..=RTMAX - RTMIN).contains(n));
+        if let Some(rest) = name.strip_prefix("RTMIN") {
+            let offset = if rest.is_empty() { "0" } else { rest.strip_prefix('+')? };
+            return real_time(offset).map(|n| Self(RTMIN + n));
+        }
+        if let Some(rest) = name.strip_prefix("RTMAX") {
+            let offset = if rest.is_empty() { "0" } else { rest.strip_prefix('-')? };
+            return real_time(offset).map(|n| Self(RTMAX - n));
+        }
+        let known = NAMES.iter().find(|(known, _)| *known == name);
+        known.map(|(_, number)| Self(*number))
+    }
 }
+
+/// Signals of Linux on x86 and arm (signal(7)).
+const NAMES: [(&str, i32); 34] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("IOT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("POLL", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
 
 /// Why a container ended, as kubelet reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -269,6 +336,34 @@ mod tests {
         let exited = running.exited(exit(12)).unwrap();
         assert!(exited.exited(exit(13)).is_err());
         assert!(exited.started(9, Timestamp(14)).is_err());
+    }
+
+    #[test]
+    fn stop_signals_as_images_write_them() {
+        for (text, number) in [
+            ("SIGTERM", 15),
+            ("term", 15),
+            ("9", 9),
+            ("SIGRTMIN+3", 37),
+            ("RTMIN", 34),
+            ("SIGRTMAX-1", 63),
+        ] {
+            assert_eq!(Signal::parse(text), Some(Signal(number)), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "65",
+            "-9",
+            "SIGNAL",
+            "RTMIN+31",
+            "RTMIN-1",
+            "RTMAX+1",
+            "99999999999",
+            "SIGSIGTERM",
+        ] {
+            assert_eq!(Signal::parse(text), None, "{text}");
+        }
     }
 
     #[test]

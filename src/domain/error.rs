@@ -60,6 +60,13 @@ impl Failure {
         }
     }
 
+    /// The same failure, with what its undoing had to leave behind told in the message.
+    #[must_use]
+    pub fn leaving(mut self, leftovers: &str) -> Self {
+        self.message = format!("{} (could not be undone: {leftovers})", self.message);
+        self
+    }
+
     /// What clients act on.
     #[must_use]
     pub fn kind(&self) -> Kind {

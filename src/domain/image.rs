@@ -86,6 +86,31 @@ pub type ImageId = Digest;
 /// Digest of a layer's uncompressed tar.
 pub type DiffId = Digest;
 
+/// Credentials of a request (CRI `AuthConfig`), for the registry they name. Never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// User for basic auth.
+    pub username: String,
+    /// Its password.
+    pub password: String,
+    /// base64 of `user:password`.
+    pub auth: String,
+    /// The host these are for; empty is any.
+    pub server_address: String,
+    /// OAuth refresh token.
+    pub identity_token: String,
+    /// Bearer token to send as it is.
+    pub registry_token: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("server_address", &self.server_address)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What the image's configuration says about running it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageConfig {

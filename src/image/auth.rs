@@ -7,8 +7,8 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Credentials;
 use super::reference::{DOCKER_HUB, Reference};
+use crate::domain::image::Credentials;
 
 /// How to introduce oneself to a registry.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,14 +42,6 @@ impl fmt::Debug for Login {
             Self::Refresh { .. } => "Refresh(redacted)",
             Self::Bearer { .. } => "Bearer(redacted)",
         })
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("server_address", &self.server_address)
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,152 @@
+//! Puts the house together: opens each room with its part of the configuration, hands the drivers to `ops`, serves
+//! until told to stop. The only room that knows all others.
+
+pub mod host;
+pub mod shutdown;
+
+use std::fs::Permissions;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+use crate::base::fs::{self, FsError};
+use crate::base::id::PodId;
+use crate::config::Config;
+use crate::domain::error::Failure;
+use crate::image::{PullError, Puller};
+use crate::network::{Network, NetworkError};
+use crate::ops::{self, Drivers, Ops};
+use crate::runtime::{Runtime, RuntimeError};
+use crate::snapshot::{SnapshotError, Snapshots};
+use crate::state::{Recorded, State, StateError};
+use crate::{cri, telemetry};
+
+/// Threads that run async code. The daemon waits far more than it computes; what computes (pulls) has threads of its
+/// own.
+const WORKERS: usize = 2;
+
+/// The daemon cannot start, or failed while serving.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Logging.
+    #[error("set up logging")]
+    Log(#[from] telemetry::log::LogError),
+    /// Threads.
+    #[error("start the async runtime")]
+    Threads(#[source] io::Error),
+    /// Directories.
+    #[error("prepare the daemon's directories")]
+    Directories(#[from] FsError),
+    /// Facts of the host.
+    #[error("examine this host")]
+    Host(#[from] host::HostError),
+    /// Records.
+    #[error("open the daemon's records")]
+    State(#[from] StateError),
+    /// Shims.
+    #[error("prepare for shims")]
+    Runtime(#[from] RuntimeError),
+    /// Images.
+    #[error("open the image store")]
+    Images(#[from] PullError),
+    /// Writable layers.
+    #[error("open the writable layers")]
+    Snapshots(#[from] SnapshotError),
+    /// Network.
+    #[error("set up the pod network")]
+    Network(#[from] NetworkError),
+    /// Recovery.
+    #[error("bring records and host together")]
+    Recover(#[source] Failure),
+    /// The CRI socket.
+    #[error("listen on {}", path.display())]
+    Listen {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// gRPC.
+    #[error("serve the CRI")]
+    Serve(#[from] cri::ServeError),
+}
+
+/// Runs the daemon until SIGTERM or SIGINT. Containers are left alone then.
+///
+/// # Errors
+/// See [`AppError`]; before serving begins nothing has been changed that a next start would not find in order.
+pub fn run(config: Config) -> Result<(), AppError> {
+    telemetry::log::install(&config.log)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("copepod")
+        .enable_all()
+        .build()
+        .map_err(AppError::Threads)?
+        .block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), AppError> {
+    // Asked for before anything else: a signal during recovery must not kill half-way.
+    let shutdown = shutdown::signal().map_err(AppError::Threads)?;
+    // `state` may be entered by others (sockets have modes of their own), everything below it may not.
+    fs::private_dir(&config.root, 0o700)?;
+    fs::private_dir(&config.state, 0o711)?;
+    let (state, recorded) = State::open(&config.root.join("copepod.redb")).await?;
+    let facts = host::facts()?;
+    let (runtime, exits) = Runtime::open(config.runtime).await?;
+    let image = Puller::open(config.image)?;
+    let snapshot = Snapshots::open(config.root.join("snapshots"))?;
+    let network = Network::open(config.network, leases(&recorded)).await?;
+    let drivers = Drivers {
+        image,
+        snapshot,
+        network,
+        runtime,
+        state,
+        recorded,
+        exits,
+    };
+    let ops_config = ops::Config {
+        root: config.root,
+        state: config.state,
+        netns: PathBuf::from("/var/run/netns"),
+        host: facts.host,
+        boot_id: facts.boot_id,
+        node_name: facts.node_name,
+        cgroup_driver: ops::CgroupDriver::Cgroupfs,
+    };
+    let ops = Ops::open(ops_config, drivers).await.map_err(AppError::Recover)?;
+    let listener = listen(&config.socket)?;
+    shutdown::tell_ready(&config.socket);
+    cri::serve(ops.clone(), listener, shutdown).await?;
+    ops.close().await;
+    // With the socket's file gone a client learns at once that nobody answers.
+    fs::remove_file_if_there(&config.socket)?;
+    tracing::info!("stopped serving; containers keep running");
+    Ok(())
+}
+
+/// Addresses that pods have already.
+fn leases(recorded: &Recorded) -> Vec<(PodId, Vec<IpAddr>)> {
+    let attached = |pod: &crate::domain::pod::Pod| Some((pod.id.clone(), pod.attachment.as_ref()?.ips.clone()));
+    recorded.pods.iter().filter_map(attached).collect()
+}
+
+/// A socket that root and its group may use. The lock on `root` is held already, so a file in the way is a leftover.
+fn listen(path: &Path) -> Result<UnixListener, AppError> {
+    let failed = |source| AppError::Listen {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    fs::remove_file_if_there(path)?;
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
+    Ok(listener)
+}

@@ -1,0 +1,71 @@
+//! As root, in the host's network namespace, with a bridge and a subnet of the tests' own.
+
+use std::process::Command;
+
+use super::*;
+
+fn ip(args: &str) -> String {
+    let out = Command::new("ip").args(args.split_whitespace()).output().unwrap();
+    assert!(
+        out.status.success(),
+        "ip {args}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn attach_to(netns: &str) -> Attach {
+    Attach {
+        pod: PodId::generate(),
+        name: "p".into(),
+        namespace: "n".into(),
+        uid: "u".into(),
+        netns: format!("/var/run/netns/{netns}").into(),
+        ports: vec![],
+        annotations: Default::default(),
+    }
+}
+
+#[test]
+fn a_pod_reaches_the_bridge_and_leaves_nothing() {
+    let netns = format!("cptest{}", std::process::id());
+    ip(&format!("netns add {netns}"));
+    let bridge = Bridge::open("cptest-br0".to_owned(), "10.213.7.0/24", &[]).unwrap();
+    bridge.ready().unwrap();
+    let attach = attach_to(&netns);
+    let given = bridge.attach(&attach).unwrap();
+    assert_eq!(given.ips[0].to_string(), "10.213.7.2");
+    let inside = ip(&format!("-n {netns} -4 addr show eth0"));
+    assert!(
+        inside.contains("10.213.7.2/24") && inside.contains("state UP"),
+        "{inside}"
+    );
+    assert!(ip(&format!("-n {netns} route")).contains("default via 10.213.7.1"));
+    let detach = Detach {
+        pod: attach.pod.clone(),
+        name: String::new(),
+        namespace: String::new(),
+        uid: String::new(),
+        netns: None,
+        attachment: Some(given),
+        ports: vec![],
+    };
+    bridge.detach(&detach).unwrap();
+    bridge.detach(&detach).unwrap();
+    ip(&format!("netns del {netns}"));
+    bridge.close_if_unused().unwrap();
+    assert!(!ip("link").contains("cptest-br0"));
+    assert!(!ip("link").contains(&veth_name(&attach.pod)));
+}
+
+#[test]
+fn what_it_cannot_do_is_refused_by_name() {
+    let mut attach = attach_to("none");
+    attach.annotations.insert(BANDWIDTH[0].to_owned(), "1M".to_owned());
+    assert!(
+        refuse_unsupported(&attach)
+            .unwrap_err()
+            .to_string()
+            .contains("kubernetes.io/ingress-bandwidth")
+    );
+}

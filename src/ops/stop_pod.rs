@@ -1,0 +1,150 @@
+//! StopPodSandbox: containers, init, network, namespaces, shm, in this order; each step can be repeated and a failed one
+//! does not keep the later ones from being tried, but for the namespaces, which the network's teardown needs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::domain::container::ContainerState;
+use crate::domain::error::{Failure, Kind};
+use crate::domain::pod::{Pins, Pod, PodState};
+use crate::network::Detach;
+use crate::ops::table::{ContainerEntry, PodEntry};
+use crate::ops::{Config, Inner, StopMode, driver, pod_files, pod_init, stop_container};
+use crate::runtime::RuntimeError;
+
+/// The runbook.
+pub(crate) async fn stop(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
+    let Some(entry) = ops.table.find_pod(text)? else {
+        return Ok(());
+    };
+    let _alone = entry.lifecycle.write().await;
+    stop_locked(ops, &entry).await
+}
+
+/// The same, for who holds the pod's lock.
+pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<(), Failure> {
+    let before = entry.pod();
+    if is_stopped(ops, &before) {
+        return Ok(());
+    }
+    let pod = entry.update(|pod| pod.state = PodState::NotReady);
+    let mut failures = stop_containers(ops, entry).await;
+    if let Err(failure) = remove_init(ops, entry, &pod).await {
+        failures.push(failure);
+    }
+    match detach(ops, &pod).await {
+        Err(failure) => failures.push(failure),
+        Ok(()) => {
+            entry.update(|pod| {
+                pod.attachment = None;
+                pod.network_owed = false;
+            });
+            match unpin(ops, &pod.pins).await {
+                Err(error) => failures.push(driver::runtime("let go of the pod's namespaces", error)),
+                Ok(()) => drop(entry.update(|pod| pod.pins = Pins::default())),
+            }
+        }
+    }
+    if let Err(error) = pod_files::unmount_shm(&ops.config, &pod.id) {
+        failures.push(Failure::caused(Kind::Unknown, "unmount the pod's shm", error));
+    }
+    if *entry.pod() != *before {
+        ops.save_pod(entry).await?;
+    }
+    tracing::info!(op = "StopPodSandbox", pod = %pod.id, failures = failures.len(), "pod stopped");
+    first_of(failures)
+}
+
+/// Nothing of the pod runs or is held any more.
+fn is_stopped(ops: &Inner, pod: &Pod) -> bool {
+    let over = |state: &ContainerState| matches!(state, ContainerState::Exited(_));
+    pod.state == PodState::NotReady
+        && !pod.network_owed
+        && pod.pins == Pins::default()
+        && ops
+            .table
+            .containers_of(&pod.id)
+            .iter()
+            .all(|entry| over(&entry.container().state))
+}
+
+/// All at once: what a pod's containers had to say was said in their own StopContainer.
+async fn stop_containers(ops: &Arc<Inner>, entry: &PodEntry) -> Vec<Failure> {
+    let containers = ops.table.containers_of(&entry.id);
+    let stops = containers.iter().map(|container| Box::pin(end(ops, container)));
+    join_all(stops).await.into_iter().filter_map(Result::err).collect()
+}
+
+async fn end(ops: &Arc<Inner>, entry: &Arc<ContainerEntry>) -> Result<(), Failure> {
+    let container = entry.container();
+    if container.state == ContainerState::Created {
+        // Its process waits at the gate, holding the pod's namespaces; it stays created, and is removed as such.
+        let cleanup = ops.runtime.cleanup(&container.id, &container.cgroup).await;
+        return cleanup.map_err(|error| driver::runtime(format!("end container {}", container.id), error));
+    }
+    stop_container::stop_entry(ops, entry, StopMode::Now).await
+}
+
+async fn remove_init(ops: &Inner, entry: &PodEntry, pod: &Pod) -> Result<(), Failure> {
+    let mut init = entry.init.lock().await;
+    if init.is_none() && !pod_init::is_wanted(&pod.spec) {
+        return Ok(());
+    }
+    pod_init::remove(ops, &pod.id, &pod.spec).await?;
+    *init = None;
+    Ok(())
+}
+
+async fn detach(ops: &Inner, pod: &Pod) -> Result<(), Failure> {
+    if !pod.network_owed {
+        return Ok(());
+    }
+    let detached = ops.network.detach(&detach_of(&ops.config, pod)).await;
+    detached.map_err(|error| driver::network("take the pod's network down", error))
+}
+
+/// What the network driver is told to take down.
+pub(crate) fn detach_of(config: &Config, pod: &Pod) -> Detach {
+    let metadata = &pod.spec.metadata;
+    // After a reboot, or an unpin by hand, plugins must be told that the namespace is gone.
+    let alive = |path: &Path| pod.boot_id == config.boot_id && pod_files::is_mount(path);
+    Detach {
+        pod: pod.id.clone(),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        netns: pod.pins.net.clone().filter(|path| alive(path)),
+        attachment: pod.attachment.clone(),
+        ports: pod.spec.ports.clone(),
+    }
+}
+
+/// Lets go of every pinned namespace.
+///
+/// # Errors
+/// The first that stays; the others were tried.
+pub(crate) async fn unpin(ops: &Inner, pins: &Pins) -> Result<(), RuntimeError> {
+    let Pins { net, ipc, uts } = pins;
+    let mut outcome = Ok(());
+    for path in [net, ipc, uts].into_iter().flatten() {
+        let unpinned = ops.runtime.unpin(path).await;
+        outcome = outcome.and(unpinned);
+    }
+    outcome
+}
+
+/// The first failure, which tells of the others.
+fn first_of(failures: Vec<Failure>) -> Result<(), Failure> {
+    let mut failures = failures.into_iter();
+    let Some(first) = failures.next() else {
+        return Ok(());
+    };
+    let others: Vec<_> = failures.map(|failure| failure.chain()).collect();
+    if others.is_empty() {
+        Err(first)
+    } else {
+        Err(first.leaving(&others.join("; ")))
+    }
+}

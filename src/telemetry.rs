@@ -1,0 +1,3 @@
+//! Floor 1: what the daemon tells about itself.
+
+pub mod log;

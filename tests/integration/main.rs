@@ -1,0 +1,16 @@
+//! The daemon and its shims as users meet them: real binaries, a real registry, crictl and the CRI itself. As root.
+//!
+//! Every test has a daemon of its own (root, state, socket, bridge, subnet) and proves that it leaves nothing behind.
+
+mod bad_input;
+mod cancelled;
+mod container;
+mod crictl;
+mod daemon;
+mod harness;
+mod lost;
+mod network;
+mod pod;
+mod pull;
+mod request;
+mod traces;
