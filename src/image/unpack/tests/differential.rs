@@ -6,8 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Compression, Jail, xattr};
-use crate::image::tests::archive::gzip;
+use super::{Compression, Jail, gzip, xattr};
 
 /// Everything of a file that an image keeps.
 type Facts = (u32, u32, u32, i64, i64, u64, u64, Vec<u8>, Option<Vec<u8>>);
