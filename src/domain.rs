@@ -3,6 +3,7 @@
 
 pub mod container;
 pub mod error;
+pub mod exec;
 pub mod filter;
 pub mod image;
 pub mod mount;
@@ -10,3 +11,4 @@ pub mod network;
 pub mod pod;
 pub mod resources;
 pub mod security;
+pub mod stats;

@@ -45,9 +45,11 @@ use crate::base::id::{ContainerId, PodId};
 use crate::base::task::detached;
 use crate::domain::container::{Container, ContainerSpec};
 use crate::domain::error::{Failure, Kind};
+use crate::domain::exec::ExecOutput;
 use crate::domain::filter::{ContainerFilter, PodFilter};
 use crate::domain::image::{Credentials, Image, ImageId};
 use crate::domain::pod::{Pod, PodSpec};
+use crate::domain::stats::{CgroupStats, Usage};
 use crate::image::Puller;
 use crate::network::Network;
 use crate::oci::Host;
@@ -55,8 +57,8 @@ use crate::ops::images::Images;
 use crate::ops::names::Names;
 use crate::ops::table::Table;
 use crate::ops::watch::Early;
-use crate::runtime::{CgroupStats, ExecOutput, Runtime, TaskExit};
-use crate::snapshot::{Snapshots, Usage};
+use crate::runtime::{Runtime, TaskExit};
+use crate::snapshot::Snapshots;
 use crate::state::{Recorded, State};
 
 /// What the verbs need to know of this daemon and its host.

@@ -119,17 +119,6 @@ pub struct ExecSpec {
     pub stdin: bool,
 }
 
-/// What a bounded exec gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecOutput {
-    /// Exit status.
-    pub code: i32,
-    /// Standard output.
-    pub stdout: Vec<u8>,
-    /// Standard error.
-    pub stderr: Vec<u8>,
-}
-
 /// Streams of a running exec.
 #[derive(Debug)]
 pub struct ExecStreams {
@@ -394,29 +383,4 @@ pub struct Task {
     cgroup: String,
     cgroups: Arc<Cgroups>,
     connection: Arc<Connection>,
-}
-
-/// Counters of a container's cgroup.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CgroupStats {
-    /// When read, unix ns.
-    pub at: i64,
-    /// CPU time in ns.
-    pub cpu_ns: u64,
-    /// Memory in use, page cache included, bytes.
-    pub memory_bytes: u64,
-    /// Memory in use without inactive file pages.
-    pub working_set_bytes: u64,
-    /// Anonymous memory.
-    pub rss_bytes: u64,
-    /// Limit, when there is one.
-    pub limit_bytes: Option<u64>,
-    /// Page faults.
-    pub page_faults: u64,
-    /// Major page faults.
-    pub major_page_faults: u64,
-    /// Swap in use and its limit.
-    pub swap_bytes: Option<u64>,
-    /// Processes.
-    pub pids: u64,
 }

@@ -9,23 +9,13 @@ use tokio::task::spawn_blocking;
 use crate::base::fs::FsError;
 use crate::base::id::ContainerId;
 use crate::domain::mount::FsMount;
+use crate::domain::stats::Usage;
 
 use usage::Meter;
 
 mod merged;
 mod overlay;
 mod usage;
-
-/// Disk use of a writable layer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// Inodes.
-    pub inodes: u64,
-    /// When it was measured, unix nanoseconds; 0 when it has not been yet.
-    pub at: i64,
-}
 
 /// Why a snapshot operation failed.
 #[derive(Debug, thiserror::Error)]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use crate::domain::error::{Failure, Kind};
+use crate::domain::exec::ExecOutput;
 use crate::oci::{ContainerProcess, ExecIo};
 use crate::ops::table::{ContainerEntry, lock};
 use crate::ops::{ExecSync, Inner, driver};
-use crate::runtime::{ExecOutput, ExecSpec};
+use crate::runtime::ExecSpec;
 
 /// Of both streams together: the client's library takes 16 MiB a message, and the reply has more in it than the output.
 const OUTPUT_LIMIT: usize = 15 << 20;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::base::clock::Timestamp;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::image::Image;
+use crate::domain::stats::Usage;
 use crate::ops::{Conditions, Details, FsInfo, Inner, PodDetails, Reason};
-use crate::snapshot::Usage;
 
 /// Verbose facts of a pod.
 pub(crate) async fn pod_details(ops: &Inner, pod: &str) -> Result<PodDetails, Failure> {

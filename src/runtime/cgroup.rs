@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use cgroups_rs::fs::hierarchies::{UNIFIED_MOUNTPOINT, is_cgroup2_unified_mode, mountinfo_self};
 
-use super::CgroupStats;
 use crate::base::id::ContainerId;
+use crate::domain::stats::CgroupStats;
 
 /// Why something with a cgroup failed.
 #[derive(Debug, thiserror::Error)]

@@ -11,8 +11,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::bundle::{self, ShimProcess};
 use super::shim::examine;
-use super::{CgroupStats, Runtime, RuntimeError};
+use super::{Runtime, RuntimeError};
 use crate::base::id::ContainerId;
+use crate::domain::stats::CgroupStats;
 
 /// A shim holds no disk and no network: after SIGKILL it is gone at once.
 pub(super) const SHIM_END: Duration = Duration::from_secs(2);

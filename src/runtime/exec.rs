@@ -14,7 +14,8 @@ use ttrpc::context::with_timeout;
 
 use super::connection::{Connection, QUICK};
 use super::streams::{self, Wanted};
-use super::{ExecOutput, ExecSpec, ExecStreams, RuntimeError, Task};
+use super::{ExecSpec, ExecStreams, RuntimeError, Task};
+use crate::domain::exec::ExecOutput;
 
 /// As for a container's start: the program may lie on a slow disk.
 const START: Duration = Duration::from_secs(60);

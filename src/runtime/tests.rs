@@ -14,6 +14,7 @@ use self::fake::{Fake, FakeShim, Script};
 use super::bundle::{ShimProcess, read_shim, write_shim};
 use super::*;
 use crate::domain::container::Signal;
+use crate::domain::exec::ExecOutput;
 use crate::domain::mount::FsMount;
 
 const SOON: Duration = Duration::from_secs(10);

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use crate::base::clock::Timestamp;
 use crate::base::id::ContainerId;
 
-use super::Usage;
+use crate::domain::stats::Usage;
 
 /// Between two measurements; kubelet's own housekeeping looks as often.
 const PERIOD: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::CgroupError;
 use crate::base::clock::Timestamp;
-use crate::runtime::CgroupStats;
+use crate::domain::stats::CgroupStats;
 
 /// At or above this a v1 limit means none: the kernel shows the largest number of pages it can count.
 const UNLIMITED: u64 = 1 << 62;
