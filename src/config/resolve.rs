@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
     /// The names that the shim knows; `all` is every one of them.
     fn fallbacks(&mut self) -> Vec<String> {
         let key = "runtime.force_fallbacks";
-        let known = copepod_proto::bundle::FALLBACKS;
+        let known = runtime::FALLBACKS;
         let written = self.list(key);
         for name in written {
             if name != ALL && !known.contains(&name.as_str()) {
@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
             }
         }
         let forced = |name: &&str| written.iter().any(|written| written == ALL || written == name);
-        known.into_iter().filter(forced).map(str::to_owned).collect()
+        known.iter().copied().filter(forced).map(str::to_owned).collect()
     }
 
     fn subnet(&mut self) -> String {

@@ -81,7 +81,7 @@ fn a_missing_file_is_named() {
 #[test]
 fn fallbacks_are_checked_by_name_and_all_means_each() {
     let forced = |text: &str| parse(text).map(|config| config.runtime.force_fallbacks);
-    let every = copepod_proto::bundle::FALLBACKS.map(str::to_owned).to_vec();
+    let every: Vec<String> = runtime::FALLBACKS.iter().copied().map(str::to_owned).collect();
     assert_eq!(forced("[runtime]\nforce_fallbacks = [\"all\"]").unwrap(), every);
     for name in &every {
         let text = format!("[runtime]\nforce_fallbacks = [{name:?}]");
@@ -98,7 +98,7 @@ fn fallbacks_are_checked_by_name_and_all_means_each() {
 /// The default file cannot be made from the list; this keeps the two together.
 #[test]
 fn the_default_file_names_every_fallback() {
-    for name in copepod_proto::bundle::FALLBACKS {
+    for name in runtime::FALLBACKS {
         assert!(raw::default_file().contains(name));
     }
 }
