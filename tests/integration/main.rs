@@ -13,7 +13,5 @@ mod network;
 mod pod;
 mod pull;
 mod request;
-mod security;
 mod streams;
-mod survival;
 mod traces;
