@@ -34,6 +34,9 @@ use crate::base::fs::FsError;
 use crate::base::id::ContainerId;
 use crate::domain::mount::FsMount;
 
+/// What [`Config::force_fallbacks`] may name: kernel features newer than the oldest kernel that we run on.
+pub const FALLBACKS: &[&str] = &copepod_proto::bundle::FALLBACKS;
+
 /// What the shims need.
 #[derive(Debug, Clone)]
 pub struct Config {

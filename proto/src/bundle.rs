@@ -30,6 +30,14 @@ pub const SHIM_LOG: &str = "shim.log";
 /// Version of every record in this file. A reader refuses a higher one.
 pub const VERSION: u32 = 1;
 
+/// Kernel features newer than Linux 5.14 that have an older way, by the names that the configuration and
+/// [`ShimOptions::force_fallbacks`] use; the shim's README says what each is.
+pub const FALLBACKS: [&str; 2] = [LOWERDIR_PLUS, CLONE_INTO_CGROUP];
+/// Overlay layers given one by one through fsconfig(2).
+pub const LOWERDIR_PLUS: &str = "lowerdir-plus";
+/// A child born in its v2 cgroup.
+pub const CLONE_INTO_CGROUP: &str = "clone-into-cgroup";
+
 /// What the daemon tells the shim beyond the OCI runtime spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShimOptions {
@@ -48,7 +56,7 @@ pub struct ShimOptions {
     pub shim_cgroups: Vec<PathBuf>,
     /// Directory (0700, ours) where compiled seccomp programs are kept, shared by all shims; `None` compiles each time.
     pub seccomp_cache: Option<PathBuf>,
-    /// Kernel features that are to be treated as missing, by name (see `Fallback` in the shim): forces older ways.
+    /// Kernel features that are to be treated as missing, of [`FALLBACKS`]: forces older ways.
     pub force_fallbacks: Vec<String>,
 }
 

@@ -75,6 +75,9 @@ pub(crate) struct Parts {
     pub(crate) filter: Option<Arc<Filter>>,
     /// The terminal's master end.
     pub(crate) console: Option<OwnedFd>,
+    /// The write end of the container's standard input, until it has ended: without anybody attached the container
+    /// waits for input, it does not see the end of it.
+    pub(crate) input: Option<OwnedFd>,
     /// Why the workload could not be executed.
     pub(crate) start_error: Option<String>,
 }

@@ -146,7 +146,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "force_fallbacks",
         kind: Type::List,
         default: "[]",
-        about: "Kernel features to treat as missing, by name, to test the older ways.",
+        about: "Kernel features to treat as missing, to test the older ways: lowerdir-plus, clone-into-cgroup, or all.",
     },
 ];
 

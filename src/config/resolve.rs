@@ -11,6 +11,9 @@ use crate::{image, network, runtime, telemetry};
 /// Name of the shim's binary.
 const SHIM: &str = "containerd-shim-copepod-v1";
 
+/// In `runtime.force_fallbacks`: every name there is.
+const ALL: &str = "all";
+
 /// Turns `values` into a configuration; adds to `mistakes` what cannot be meant.
 pub fn resolve(values: &Values, mistakes: &mut Vec<Mistake>) -> Option<Config> {
     let mut reader = Reader { values, mistakes };
@@ -43,7 +46,7 @@ pub fn resolve(values: &Values, mistakes: &mut Vec<Mistake>) -> Option<Config> {
             shim,
             state: state.clone(),
             instance: instance(&root),
-            force_fallbacks: reader.list("runtime.force_fallbacks").to_vec(),
+            force_fallbacks: reader.fallbacks(),
         },
         root,
         state,
@@ -146,6 +149,24 @@ impl<'a> Reader<'a> {
                 cni
             }
         }
+    }
+
+    /// The names that the shim knows; `all` is every one of them.
+    fn fallbacks(&mut self) -> Vec<String> {
+        let key = "runtime.force_fallbacks";
+        let known = runtime::FALLBACKS;
+        let written = self.list(key);
+        for name in written {
+            if name != ALL && !known.contains(&name.as_str()) {
+                let allowed = known.join(", ");
+                self.wrong(
+                    key,
+                    format!("{name:?} is no kernel feature with a fallback; allowed: {ALL}, {allowed}"),
+                );
+            }
+        }
+        let forced = |name: &&str| written.iter().any(|written| written == ALL || written == name);
+        known.iter().copied().filter(forced).map(str::to_owned).collect()
     }
 
     fn subnet(&mut self) -> String {

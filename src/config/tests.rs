@@ -77,3 +77,28 @@ fn a_missing_file_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn fallbacks_are_checked_by_name_and_all_means_each() {
+    let forced = |text: &str| parse(text).map(|config| config.runtime.force_fallbacks);
+    let every: Vec<String> = runtime::FALLBACKS.iter().copied().map(str::to_owned).collect();
+    assert_eq!(forced("[runtime]\nforce_fallbacks = [\"all\"]").unwrap(), every);
+    for name in &every {
+        let text = format!("[runtime]\nforce_fallbacks = [{name:?}]");
+        assert_eq!(forced(&text).unwrap(), std::slice::from_ref(name));
+    }
+    let mistakes = forced("[runtime]\nforce_fallbacks = [\"all\", \"clone9\"]").unwrap_err();
+    assert_eq!(mistakes.len(), 1);
+    assert_eq!(mistakes[0].line, Some(2));
+    for name in every.iter().map(String::as_str).chain(["all", "clone9"]) {
+        assert!(mistakes[0].problem.contains(name), "{}", mistakes[0].problem);
+    }
+}
+
+/// The default file cannot be made from the list; this keeps the two together.
+#[test]
+fn the_default_file_names_every_fallback() {
+    for name in runtime::FALLBACKS {
+        assert!(raw::default_file().contains(name));
+    }
+}

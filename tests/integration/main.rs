@@ -13,4 +13,5 @@ mod network;
 mod pod;
 mod pull;
 mod request;
+mod streams;
 mod traces;

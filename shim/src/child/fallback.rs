@@ -1,5 +1,7 @@
 //! Kernel features newer than 5.14 that have an older way, and the switch that forces it.
 
+use copepod_proto::bundle::{CLONE_INTO_CGROUP, FALLBACKS, LOWERDIR_PLUS};
+
 /// One such feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fallback {
@@ -9,11 +11,6 @@ pub(crate) enum Fallback {
     /// `clone-into-cgroup`: a child born in its v2 cgroup. Else it moves itself first of all.
     CloneIntoCgroup,
 }
-
-const ALL: [(&str, Fallback); 2] = [
-    ("lowerdir-plus", Fallback::LowerdirPlus),
-    ("clone-into-cgroup", Fallback::CloneIntoCgroup),
-];
 
 /// The features that are to be treated as missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +28,7 @@ enum Forced {
 
 /// A name that no feature has.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("fallback {name:?} is unknown; this shim has: lowerdir-plus, clone-into-cgroup")]
+#[error("fallback {name:?} is unknown; this shim has: {}", FALLBACKS.join(", "))]
 pub(crate) struct UnknownFallback {
     /// As given.
     pub(crate) name: String,
@@ -44,11 +41,10 @@ impl Fallbacks {
     /// An unknown name.
     pub(crate) fn parse(names: &[String]) -> Result<Self, UnknownFallback> {
         names.iter().try_fold(Self::default(), |mut forced, name| {
-            let known = ALL.iter().find(|(known, _)| known == name);
-            match known.map(|(_, fallback)| fallback) {
-                Some(Fallback::LowerdirPlus) => forced.lowerdir_plus = Forced::Yes,
-                Some(Fallback::CloneIntoCgroup) => forced.clone_into_cgroup = Forced::Yes,
-                None => return Err(UnknownFallback { name: name.clone() }),
+            match name.as_str() {
+                LOWERDIR_PLUS => forced.lowerdir_plus = Forced::Yes,
+                CLONE_INTO_CGROUP => forced.clone_into_cgroup = Forced::Yes,
+                _ => return Err(UnknownFallback { name: name.clone() }),
             }
             Ok(forced)
         })

@@ -9,6 +9,7 @@ use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
 use crate::child::{self, Created, Fallbacks, RootfsMount, Stdio};
 use crate::io::note::{chain, note};
+use crate::io::pipes::Pipe;
 use crate::io::writer::OutputEnds;
 use crate::oom::Baseline;
 use crate::ops::error::OpError;
@@ -101,15 +102,13 @@ fn begin(shim: &Shim, rootfs: &[RootfsMount]) -> Result<(i32, child::Launch), Op
     if made.is_err() {
         cleanup::in_background(Arc::clone(&cgroup));
     }
-    let (
-        Created {
-            pid,
-            pidfd,
-            launch,
-            root,
-        },
-        oom,
-    ) = made?;
+    let Forked { created, oom, input } = made?;
+    let Created {
+        pid,
+        pidfd,
+        launch,
+        root,
+    } = created;
     *shim.parts() = Some(Parts {
         pidfd: Arc::new(pidfd),
         launch: None,
@@ -118,6 +117,7 @@ fn begin(shim: &Shim, rootfs: &[RootfsMount]) -> Result<(i32, child::Launch), Op
         oom,
         filter,
         console: None,
+        input,
         start_error: None,
     });
     Ok((pid.as_raw_nonzero().get(), launch))
@@ -132,25 +132,35 @@ struct Building<'a> {
     filter: Option<&'a Filter>,
 }
 
+/// A first process that builds its container.
+struct Forked {
+    created: Created,
+    /// Taken before it was born.
+    oom: Baseline,
+    /// Our end of its standard input.
+    input: Option<OwnedFd>,
+}
+
 impl Building<'_> {
-    fn fork(&self, shim: &Shim) -> Result<(Created, Baseline), OpError> {
+    fn fork(&self, shim: &Shim) -> Result<Forked, OpError> {
         let oom = Baseline::take(self.cgroup).map_err(|source| OpError::Oom { source })?;
         let join = self
             .cgroup
             .join_handles()
             .map_err(|source| OpError::Cgroup { source })?;
+        let (stdio, input) = stdio(shim)?;
         let create = child::Create {
             spec: self.spec,
             bundle: &shim.bundle,
             rootfs: self.rootfs,
-            stdio: stdio(shim)?,
+            stdio,
             cgroup: &join,
             view: self.view(),
             filter: self.filter,
             fallbacks: fallbacks(shim)?,
         };
         let created = child::create(&shim.host, &create).map_err(|source| OpError::Create { source })?;
-        Ok((created, oom))
+        Ok(Forked { created, oom, input })
     }
 
     /// The cgroup trees as the container's own mount of them shows them.
@@ -178,14 +188,21 @@ pub(crate) fn fallbacks(shim: &Shim) -> Result<Fallbacks, OpError> {
     Fallbacks::parse(&shim.options.force_fallbacks).map_err(|source| OpError::Fallbacks { source })
 }
 
-/// Copies of the container's ends: the originals stay for another attempt.
-fn stdio(shim: &Shim) -> Result<Stdio, OpError> {
+/// The container's standard streams, and our end of its input if that is to be kept open. Outputs are copies: the
+/// originals stay for another attempt.
+fn stdio(shim: &Shim) -> Result<(Stdio, Option<OwnedFd>), OpError> {
     let output = shim.output.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(OutputEnds { stdout, stderr }) = &*output else {
-        return Ok(Stdio::Terminal);
+        return Ok((Stdio::Terminal, None));
     };
     let copy = |fd: &OwnedFd| fd.try_clone().map_err(|source| OpError::Streams { source });
-    Ok(Stdio::Given([null()?, copy(stdout)?, copy(stderr)?]))
+    let (theirs, ours) = if shim.options.stdin {
+        let Pipe { read, write } = Pipe::new().map_err(|source| OpError::Input { source })?;
+        (read, Some(write))
+    } else {
+        (null()?, None)
+    };
+    Ok((Stdio::Given([theirs, copy(stdout)?, copy(stderr)?]), ours))
 }
 
 /// The host's null device, for a standard input that nobody writes to.

@@ -26,6 +26,8 @@ pub(crate) enum OpError {
     ExecExists(String),
     #[error("read the OCI process of the exec")]
     Process { source: serde_json::Error },
+    #[error("make a pipe for the container's standard input")]
+    Input { source: Errno },
     #[error("make pipes for the exec")]
     Pipes { source: Errno },
     #[error("read {}", copepod_proto::bundle::CONFIG)]
@@ -122,7 +124,8 @@ impl OpError {
             | Self::OpenLog {
                 source: WriterError::Stalled { .. },
             } => Kind::Unavailable,
-            Self::Pipes { .. }
+            Self::Input { .. }
+            | Self::Pipes { .. }
             | Self::ReadConfig { .. }
             | Self::OpenLog { .. }
             | Self::ReopenLog { .. }

@@ -50,7 +50,10 @@ pub(crate) async fn follow(shim: Arc<Shim>, exit: oneshot::Receiver<Ended>) {
 /// Ends what is left, completes the log and writes the exit record.
 async fn conclude(shim: &Arc<Shim>, ended: Ended, started_at: i64) -> ExitRecord {
     let (container, start_error) = match shim.parts().as_mut() {
-        Some(parts) => (Some((Arc::clone(&parts.cgroup), parts.oom)), parts.start_error.take()),
+        Some(parts) => {
+            parts.input = None;
+            (Some((Arc::clone(&parts.cgroup), parts.oom)), parts.start_error.take())
+        }
         None => (None, None),
     };
     let mut oom_killed = false;
