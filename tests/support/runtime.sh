@@ -100,6 +100,8 @@ write_config_copepod() {
 		conf_dir = "$RUN/net.d"
 		bin_dirs = ["/usr/lib/cni"]
 	TOML
+	# A debug build's own neighbour is linked dynamically and runs in no container; its musl twin does.
+	[ -z "${COPEPOD_SHIM-}" ] || printf '\n[runtime]\nshim = "%s"\n' "$COPEPOD_SHIM" >>"$RUN/config.toml"
 }
 
 write_config_containerd() {
