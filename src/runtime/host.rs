@@ -60,20 +60,24 @@ impl Runtime {
         Ok((runtime, exits))
     }
 
-    /// Gives back what [`Runtime::open`] took from the host, mounts and the shims' cgroup, unless a container is left
-    /// that needs it. For an orderly end of the daemon.
+    /// Gives back what [`Runtime::open`] took from the host, mounts and the shims' cgroup, unless a container or a pod
+    /// is left that needs it. For an orderly end of the daemon.
     ///
     /// # Errors
     /// Something could not be given back; nothing depends on it.
     pub fn close(&self) -> Result<(), RuntimeError> {
-        if !self.bundles()?.is_empty() || !self.cgroups.processes(&shims_cgroup(&self.config.instance))?.is_empty() {
+        let pins = self.config.state.join("ns");
+        let pinned = fs::read_dir(&pins)
+            .map_err(|source| RuntimeError::Files(FsError::io("list", &pins)(source)))?
+            .next()
+            .is_some();
+        // A pod without containers has no bundle and no shim, only its pins, which lie inside of the mount.
+        let held = pinned || !self.bundles()?.is_empty();
+        if held || !self.cgroups.processes(&shims_cgroup(&self.config.instance))?.is_empty() {
             return Ok(());
         }
         self.cgroups.unmake(&shims_cgroup(&self.config.instance))?;
-        for path in [self.shim.parent(), Some(self.config.state.join("ns").as_path())]
-            .into_iter()
-            .flatten()
-        {
+        for path in [self.shim.parent(), Some(pins.as_path())].into_iter().flatten() {
             match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
                 // Not mounted: was never, or somebody was quicker.
                 Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
