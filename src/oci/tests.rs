@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::exec::{ContainerProcess, ExecIo};
 use super::*;
 use crate::base::clock::Timestamp;
 use crate::base::device::DeviceKind;
