@@ -14,4 +14,5 @@ mod pod;
 mod pull;
 mod request;
 mod streams;
+mod survival;
 mod traces;
