@@ -13,6 +13,7 @@ mod network;
 mod pod;
 mod pull;
 mod request;
+mod security;
 mod streams;
 mod survival;
 mod traces;
