@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::cgroup::Cgroups;
 use super::events::Announcer;
-use super::{Config, Runtime, RuntimeError, TaskExit, bundle};
+use super::{Config, Runtime, RuntimeError, TaskExit, bundle, kernel};
 use crate::base::cmd::{Program, run};
 use crate::base::fs::{FsError, private_dir};
 use crate::base::id;
@@ -37,9 +37,10 @@ impl Runtime {
     ///
     /// # Errors
     /// The shim is missing or of another version, or `state` is too long for socket paths: says which and what to do.
-    pub async fn open(config: Config) -> Result<(Self, mpsc::UnboundedReceiver<TaskExit>), RuntimeError> {
+    pub async fn open(mut config: Config) -> Result<(Self, mpsc::UnboundedReceiver<TaskExit>), RuntimeError> {
         check_length(&config.state)?;
         check_version(&config.shim).await?;
+        kernel::add_missing(&mut config.force_fallbacks);
         // 0711: an unprivileged user namespace may have to walk through it; what lies in it is 0700.
         private_dir(&config.state, 0o711).map_err(RuntimeError::Files)?;
         for below in [bundle::DIR, "ns", "bin", "seccomp"] {
