@@ -19,5 +19,7 @@ mod network;
 mod pod;
 mod pull;
 mod request;
+mod security;
 mod streams;
+mod survival;
 mod traces;
