@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod cmd;
 pub mod device;
+pub mod error;
 pub mod fs;
 pub mod id;
 pub mod task;

@@ -8,13 +8,15 @@ use tokio::sync::Semaphore;
 use crate::domain::image::{Credentials, DiffId, Digest, ImageConfig, Layer, LayerDescriptor};
 
 use content::Content;
+use error::PullError;
 use pull::Pull;
 use reference::Reference;
-use registry::{Clients, Session, Target};
+use registry::client::Clients;
+use registry::{Session, Target};
 
 mod auth;
 mod content;
-mod error;
+pub mod error;
 mod fetch;
 mod hosts;
 mod manifest;
@@ -23,13 +25,6 @@ pub mod reference;
 mod registry;
 mod unpack;
 mod verify;
-
-pub use auth::CredentialsError;
-pub use error::{PullError, PullErrorKind};
-pub use hosts::HostsError;
-pub use manifest::ManifestError;
-pub use registry::RegistryError;
-pub use unpack::UnpackError;
 
 /// Where images come from and where layers go.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use copepod::base::error::chain;
 use copepod::cli::{Cli, Command, ConfigCommand};
 use copepod::{app, config};
 
@@ -44,16 +45,4 @@ fn check(path: &Path) -> Outcome {
 fn print(text: &str) -> Outcome {
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
-}
-
-/// The error and its causes on one line, as `cause: cause: …`.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -9,7 +9,6 @@ mod netlink;
 mod netns;
 
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -279,16 +278,4 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, NetworkError> + Send + 'static,
 ) -> Result<T, NetworkError> {
     tokio::task::spawn_blocking(work).await.map_err(NetworkError::Lost)?
-}
-
-/// An error with its causes as one line, for Status.
-fn chain(error: &NetworkError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -1,11 +1,11 @@
 //! Floor 2, pure: (pod, container, image) → OCI runtime spec. Same input, same output.
 
 mod capability;
-mod exec;
+pub mod exec;
 mod linux;
 mod mounts;
 mod process;
-mod profile;
+pub mod profile;
 mod seccomp;
 #[cfg(test)]
 mod tests;
@@ -15,9 +15,8 @@ use std::env::consts::ARCH;
 use std::path::PathBuf;
 use std::str::Utf8Error;
 
-pub use exec::{ContainerProcess, ExecIo};
 use oci_spec::runtime::{LinuxNamespaceType, LinuxSeccomp, Root, Spec, VERSION};
-pub use profile::SeccompProfile;
+use profile::SeccompProfile;
 
 use crate::base::device::DeviceNode;
 use crate::domain::container::ContainerSpec;

@@ -11,6 +11,7 @@ mod connection;
 mod events;
 mod exec;
 mod host;
+mod kernel;
 mod pin;
 mod shim;
 mod streams;

@@ -384,16 +384,18 @@ fn crate_names(text: &str) -> Vec<(usize, String)> {
 /// First names of the entries of a `use` group, those of nested groups left out.
 fn heads(group: &str) -> impl Iterator<Item = String> {
     let mut depth = 0;
-    let mut entries = vec![String::new()];
+    let mut entries = Vec::new();
+    let mut entry = String::new();
     for c in group.chars() {
         match c {
             '{' => depth += 1,
             '}' => depth -= 1,
-            ',' if depth == 0 => entries.push(String::new()),
-            _ if depth == 0 => entries.last_mut().expect("there is one").push(c),
+            ',' if depth == 0 => entries.push(std::mem::take(&mut entry)),
+            _ if depth == 0 => entry.push(c),
             _ => {}
         }
     }
+    entries.push(entry);
     entries.into_iter().filter_map(|entry| identifier(entry.trim()))
 }
 
@@ -459,9 +461,9 @@ fn tree_of(root: &Path, wanted: &dyn Fn(&Path) -> bool) -> Tree {
                 left.push(path);
             } else if wanted(&path)
                 && let Ok(text) = fs::read_to_string(&path)
+                && let Ok(relative) = path.strip_prefix(root)
             {
-                let relative = path.strip_prefix(root).expect("below the root").to_owned();
-                found.insert(relative, text);
+                found.insert(relative.to_owned(), text);
             }
         }
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
-use rustix::process::{Pid, Signal, pidfd_send_signal};
+use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
 pub(crate) use error::CreateError;
@@ -281,14 +281,6 @@ pub(crate) fn cgroup_view(layout: &Layout, cgroups_path: &str) -> plan::CgroupVi
         })
     });
     plan::CgroupView::Split(hierarchies.collect())
-}
-
-/// Ends a process that will not be used. The caller still has to reap it.
-///
-/// # Errors
-/// `ESRCH` when it has been reaped.
-pub(crate) fn kill(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
-    pidfd_send_signal(pidfd, Signal::KILL)
 }
 
 fn clone_flag(kind: NamespaceKind) -> u64 {

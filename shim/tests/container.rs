@@ -117,9 +117,11 @@ async fn verbs_are_refused_in_the_wrong_phase_and_for_another_container() {
         return;
     }
     let shim = Shim::run(Setup::sh("sleep 60")).await;
-    let refused = |error: ttrpc::Error| match error {
-        ttrpc::Error::RpcStatus(status) => (status.code(), status.message),
-        other => panic!("{other:?}"),
+    let refused = |error: ttrpc::Error| {
+        let ttrpc::Error::RpcStatus(status) = error else {
+            panic!("{error:?}");
+        };
+        (status.code(), status.message)
     };
     let (code, text) = refused(shim.start().await.unwrap_err());
     assert_eq!(

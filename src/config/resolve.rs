@@ -11,6 +11,9 @@ use crate::{image, network, runtime, telemetry};
 /// Name of the shim's binary.
 const SHIM: &str = "containerd-shim-copepod-v1";
 
+/// The largest count that makes sense: each stands for a connection, a thread and a window of an unpacker.
+const MOST: usize = 1024;
+
 /// In `runtime.force_fallbacks`: every name there is.
 const ALL: &str = "all";
 
@@ -76,11 +79,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn count(&self, key: &str) -> usize {
-        match self.values.get(key).map(|written| &written.value) {
+    fn count(&mut self, key: &str) -> usize {
+        let count = match self.values.get(key).map(|written| &written.value) {
             Some(Value::Count(count)) => *count,
             Some(Value::Text(_) | Value::List(_)) | None => 1,
+        };
+        if count > MOST {
+            self.wrong(key, format!("{count} must be at most {MOST}"));
         }
+        count
     }
 
     fn wrong(&mut self, key: &str, problem: String) {

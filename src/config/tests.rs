@@ -43,6 +43,15 @@ fn every_mistake_is_told_at_once_with_its_line() {
 }
 
 #[test]
+fn a_count_has_an_end() {
+    assert!(parse("[image]\nmax_concurrent_layers = 1024").is_ok());
+    for bad in ["0", "1025", "9223372036854775807", "-1"] {
+        let found = mistakes(&format!("[image]\nmax_concurrent_layers = {bad}"));
+        assert_eq!(found, [(Some(2), "image.max_concurrent_layers".to_owned())], "{bad}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_answered_with_the_known_ones() {
     let error = ConfigError::Wrong {
         path: "/etc/c.toml".into(),

@@ -46,6 +46,26 @@ pub(super) fn required<T>(field: &str, message: Option<T>) -> Result<T, Failure>
     message.ok_or_else(|| invalid(field, "is missing", "set it"))
 }
 
+/// Every entry of a list of at most `most`, its number named in what is refused.
+pub(super) fn each<M, T>(
+    field: &str,
+    messages: Vec<M>,
+    most: usize,
+    one: impl Fn(&str, M) -> Result<T, Failure>,
+) -> Result<Vec<T>, Failure> {
+    if messages.len() > most {
+        return Err(invalid(
+            field,
+            format!("has {} entries", messages.len()),
+            &format!("{most} are allowed"),
+        ));
+    }
+    let numbered = messages.into_iter().enumerate();
+    numbered
+        .map(|(number, message)| one(&format!("{field}[{number}]"), message))
+        .collect()
+}
+
 /// A piece of a request as a message may repeat it: quoted, escaped, shortened.
 pub(super) fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(QUOTED).collect();

@@ -18,7 +18,8 @@ use crate::base::fs::private_dir;
 use crate::domain::image::{DiffId, Layer};
 
 use super::error::PullError;
-use super::unpack::{self, Budget, Order, UnpackError};
+use super::unpack::error::UnpackError;
+use super::unpack::{self, Budget, Order};
 
 /// Prefix of what is being removed; never the name of a layer.
 const GONE: &str = ".gone-";

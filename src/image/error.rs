@@ -9,8 +9,8 @@ use super::auth::CredentialsError;
 use super::hosts::HostsError;
 use super::manifest::ManifestError;
 use super::reference::InvalidReference;
-use super::registry::RegistryError;
-use super::unpack::UnpackError;
+use super::registry::error::RegistryError;
+use super::unpack::error::UnpackError;
 
 /// Why an image could not be pulled, or its layers not kept. Every sentence names thing, reason and remedy.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,8 @@ use tokio::sync::mpsc::{Receiver, Sender};
 
 use crate::domain::image::LayerDescriptor;
 
-use super::registry::{RegistryError, Session};
+use super::registry::Session;
+use super::registry::error::RegistryError;
 
 /// Pieces of a body on their way, at most; each is what one read of a socket gave, a few KiB to 64.
 pub(super) const CHANNEL: usize = 32;

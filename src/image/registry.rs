@@ -14,12 +14,12 @@ use super::auth::Login;
 use super::hosts::{Endpoint, Role};
 
 mod challenge;
-mod client;
-mod error;
+pub(super) mod client;
+pub(super) mod error;
 mod token;
 
-pub(super) use client::Clients;
-pub use error::RegistryError;
+use client::Clients;
+use error::RegistryError;
 
 /// Most bytes of a manifest, an index or a configuration (yardstick R1).
 pub(super) const MAX_DOCUMENT: u64 = 4 * 1024 * 1024;

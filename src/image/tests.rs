@@ -3,6 +3,7 @@ use std::fs;
 
 use super::*;
 use archive::Archive;
+use error::PullErrorKind;
 use fake::Fake;
 use server::{Answer, Asked, Server, answer};
 

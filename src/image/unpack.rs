@@ -15,7 +15,7 @@ use super::manifest::Compression;
 use super::verify::Measured;
 
 mod entry;
-mod error;
+pub(super) mod error;
 mod inflate;
 mod number;
 mod pax;
@@ -24,7 +24,7 @@ mod tree;
 mod whiteout;
 mod xattr;
 
-pub use error::UnpackError;
+use error::UnpackError;
 
 /// What a layer has to be.
 #[derive(Debug, Clone)]

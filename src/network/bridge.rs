@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::lease::{Leases, Subnet};
 use super::netlink::{Family, Socket};
 use super::{Attach, Detach, NetworkError, NotReady, link, masquerade, netns};
+use crate::base::error::chain;
 use crate::base::id::PodId;
 use crate::domain::network::Attachment;
 
@@ -64,7 +65,7 @@ impl Bridge {
     }
 
     fn remember(&self, outcome: &Result<u32, NetworkError>) {
-        let text = outcome.as_ref().err().map(super::chain);
+        let text = outcome.as_ref().err().map(|error| chain(error));
         *self.lacking.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
@@ -92,7 +93,7 @@ impl Bridge {
             }),
             Err(cause) => {
                 if let Err(left) = self.unplug(&attach.pod) {
-                    tracing::warn!(pod = %attach.pod, error = %super::chain(&left), "a veth pair could not be removed");
+                    tracing::warn!(pod = %attach.pod, error = %chain(&left), "a veth pair could not be removed");
                 }
                 self.leases().release(&attach.pod);
                 Err(cause)

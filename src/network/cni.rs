@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Attach, Detach, NetworkError, NotReady, chain};
+use super::{Attach, Detach, NetworkError, NotReady};
+use crate::base::error::chain;
 use crate::domain::network::Attachment;
 use config::NetworkList;
 use plugin::{Call, Invocation, Plugins};

@@ -20,7 +20,7 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Result<Linux, OciError> {
     let mut resources = resources(&inputs.spec.resources, inputs.host)?;
     resources.set_devices(Some(match security.privilege {
         Privilege::Privileged => vec![any_device(Verdict::Allow)],
-        Privilege::Ordinary => device_rules(devices),
+        Privilege::Ordinary => device_rules(&devices),
     }));
     let (masked, readonly) = match security.privilege {
         Privilege::Privileged => (Vec::new(), Vec::new()),
@@ -28,7 +28,7 @@ pub(super) fn build(inputs: &Inputs<'_>) -> Result<Linux, OciError> {
     };
     let mut linux = bare(namespaces(inputs)?, inputs.cgroup);
     linux
-        .set_devices(Some(devices.iter().map(device).collect()))
+        .set_devices(Some(devices.iter().copied().map(device).collect()))
         .set_resources(Some(resources))
         .set_rootfs_propagation(Some(mounts::rootfs_propagation(&inputs.spec.mounts).to_owned()))
         .set_masked_paths(Some(masked))
@@ -151,18 +151,21 @@ fn hugepage((size, limit): &(String, u64)) -> LinuxHugepageLimit {
     hugepage
 }
 
-/// The nodes beside the default ones.
-fn devices<'a>(inputs: &Inputs<'a>) -> Result<&'a [DeviceNode], OciError> {
-    // A privileged container has the host's devices; what it names besides is among them.
-    if inputs.spec.security.privilege == Privilege::Privileged && inputs.devices.is_empty() {
-        return Ok(&inputs.host.host_devices);
-    }
-    match inputs.spec.devices.first() {
-        Some(device) if inputs.devices.is_empty() => Err(OciError::DeviceUnresolved {
+/// The nodes beside the default ones: those asked for, and for a privileged container all of the host's, where none of
+/// the former takes their place.
+fn devices<'a>(inputs: &Inputs<'a>) -> Result<Vec<&'a DeviceNode>, OciError> {
+    if let (Some(device), true) = (inputs.spec.devices.first(), inputs.devices.is_empty()) {
+        return Err(OciError::DeviceUnresolved {
             path: device.host_path.clone(),
-        }),
-        Some(_) | None => Ok(inputs.devices),
+        });
     }
+    let hosts: &[DeviceNode] = match inputs.spec.security.privilege {
+        Privilege::Privileged => &inputs.host.host_devices,
+        Privilege::Ordinary => &[],
+    };
+    let replaced = |node: &DeviceNode| inputs.devices.iter().any(|asked| asked.path == node.path);
+    let hosts = hosts.iter().filter(|node| !replaced(node));
+    Ok(hosts.chain(inputs.devices).collect())
 }
 
 fn device(node: &DeviceNode) -> LinuxDevice {
@@ -193,14 +196,14 @@ const DEFAULT_DEVICES: [(i64, Option<i64>); 9] = [
 
 /// Everything is forbidden, then single devices are allowed (GHSA-g54h-m393-cpwq). Nodes of any device may be made
 /// but not opened: package managers make them.
-fn device_rules(devices: &[DeviceNode]) -> Vec<LinuxDeviceCgroup> {
+fn device_rules(devices: &[&DeviceNode]) -> Vec<LinuxDeviceCgroup> {
     let mut rules = vec![any_device(Verdict::Deny)];
     for kind in [LinuxDeviceType::C, LinuxDeviceType::B] {
         rules.push(allow(kind, None, None, "m"));
     }
     let each = |(major, minor)| allow(LinuxDeviceType::C, Some(major), minor, "rwm");
     rules.extend(DEFAULT_DEVICES.into_iter().map(each));
-    let asked = |node: &DeviceNode| {
+    let asked = |node: &&DeviceNode| {
         let number = |number| Some(i64::from(number));
         allow(
             kind(node.kind),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::exec::{ContainerProcess, ExecIo};
 use super::*;
 use crate::base::clock::Timestamp;
 use crate::base::device::DeviceKind;
@@ -317,6 +318,33 @@ fn golden_privileged_on_the_host() {
     case.spec.security.seccomp = Profile::RuntimeDefault;
     case.host.cgroup_v2 = true;
     golden("privileged", &case.build().unwrap());
+}
+
+#[test]
+fn a_privileged_container_keeps_the_hosts_devices_beside_those_it_names() {
+    let mut case = Case::new();
+    case.pod.spec.security.privilege = Privilege::Privileged;
+    case.spec.security.privilege = Privilege::Privileged;
+    let kvm = case.host.host_devices[0].clone();
+    let named = |path: &str, mode| DeviceNode {
+        path: path.into(),
+        mode,
+        ..kvm.clone()
+    };
+    case.devices = vec![named("/dev/fuse", 0o666), named("/dev/kvm", 0o600)];
+    let spec = case.build().unwrap();
+    let devices = spec.linux().as_ref().unwrap().devices().as_ref().unwrap();
+    let found: Vec<_> = devices
+        .iter()
+        .map(|device| (device.path().to_str(), device.file_mode()))
+        .collect();
+    assert_eq!(
+        found,
+        [(Some("/dev/fuse"), Some(0o666)), (Some("/dev/kvm"), Some(0o600))]
+    );
+    case.devices = vec![named("/dev/fuse", 0o666)];
+    let spec = case.build().unwrap();
+    assert_eq!(spec.linux().as_ref().unwrap().devices().as_ref().unwrap().len(), 2);
 }
 
 #[test]

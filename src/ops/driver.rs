@@ -1,7 +1,7 @@
 //! Drivers' errors as clients must be told: the one place that gives them a kind.
 
 use crate::domain::error::{Failure, Kind};
-use crate::image::{PullError, PullErrorKind};
+use crate::image::error::{PullError, PullErrorKind};
 use crate::network::NetworkError;
 use crate::oci::OciError;
 use crate::runtime::RuntimeError;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::error::{Failure, Kind};
 use crate::domain::exec::ExecOutput;
-use crate::oci::{ContainerProcess, ExecIo};
+use crate::oci::exec::{ContainerProcess, ExecIo};
 use crate::ops::table::{ContainerEntry, lock};
 use crate::ops::{ExecSync, Inner, driver};
 use crate::runtime::ExecSpec;

@@ -11,7 +11,7 @@ use crate::base::device::{self, DeviceNode};
 use crate::domain::container::ContainerSpec;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::security::{Privilege, Profile};
-use crate::oci::SeccompProfile;
+use crate::oci::profile::SeccompProfile;
 
 /// A seccomp profile may have this many bytes; the largest known one has 20 kB.
 const PROFILE_LIMIT: u64 = 1 << 20;

@@ -71,7 +71,7 @@ pub(crate) struct ContainerEntry {
     /// The stop under way, which later ones join.
     pub(crate) stopping: Mutex<Option<Stopping>>,
     /// The container's process object, parsed once for its execs.
-    pub(crate) process: Mutex<Option<Arc<crate::oci::ContainerProcess>>>,
+    pub(crate) process: Mutex<Option<Arc<crate::oci::exec::ContainerProcess>>>,
     container: watch::Sender<Arc<Container>>,
     task: Mutex<Option<Arc<Task>>>,
 }

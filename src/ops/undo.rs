@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::base::error::chain;
 use crate::domain::error::Failure;
 
 /// Each step gets this long, however late the verb is. A CNI DEL chain that hangs is the slowest step there is; 60 s is
@@ -105,17 +106,6 @@ impl fmt::Debug for Undo {
 fn told(leftovers: &[Leftover]) -> String {
     let each: Vec<_> = leftovers.iter().map(|l| format!("{}: {}", l.step, l.why)).collect();
     each.join("; ")
-}
-
-fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::cgroup::Cgroups;
 use super::events::Announcer;
-use super::{Config, Runtime, RuntimeError, TaskExit, bundle};
+use super::{Config, Runtime, RuntimeError, TaskExit, bundle, kernel};
 use crate::base::cmd::{Program, run};
 use crate::base::fs::{FsError, private_dir};
 use crate::base::id;
@@ -37,9 +37,10 @@ impl Runtime {
     ///
     /// # Errors
     /// The shim is missing or of another version, or `state` is too long for socket paths: says which and what to do.
-    pub async fn open(config: Config) -> Result<(Self, mpsc::UnboundedReceiver<TaskExit>), RuntimeError> {
+    pub async fn open(mut config: Config) -> Result<(Self, mpsc::UnboundedReceiver<TaskExit>), RuntimeError> {
         check_length(&config.state)?;
         check_version(&config.shim).await?;
+        kernel::add_missing(&mut config.force_fallbacks);
         // 0711: an unprivileged user namespace may have to walk through it; what lies in it is 0700.
         private_dir(&config.state, 0o711).map_err(RuntimeError::Files)?;
         for below in [bundle::DIR, "ns", "bin", "seccomp"] {
@@ -60,20 +61,24 @@ impl Runtime {
         Ok((runtime, exits))
     }
 
-    /// Gives back what [`Runtime::open`] took from the host, mounts and the shims' cgroup, unless a container is left
-    /// that needs it. For an orderly end of the daemon.
+    /// Gives back what [`Runtime::open`] took from the host, mounts and the shims' cgroup, unless a container or a pod
+    /// is left that needs it. For an orderly end of the daemon.
     ///
     /// # Errors
     /// Something could not be given back; nothing depends on it.
     pub fn close(&self) -> Result<(), RuntimeError> {
-        if !self.bundles()?.is_empty() || !self.cgroups.processes(&shims_cgroup(&self.config.instance))?.is_empty() {
+        let pins = self.config.state.join("ns");
+        let pinned = fs::read_dir(&pins)
+            .map_err(|source| RuntimeError::Files(FsError::io("list", &pins)(source)))?
+            .next()
+            .is_some();
+        // A pod without containers has no bundle and no shim, only its pins, which lie inside of the mount.
+        let held = pinned || !self.bundles()?.is_empty();
+        if held || !self.cgroups.processes(&shims_cgroup(&self.config.instance))?.is_empty() {
             return Ok(());
         }
         self.cgroups.unmake(&shims_cgroup(&self.config.instance))?;
-        for path in [self.shim.parent(), Some(self.config.state.join("ns").as_path())]
-            .into_iter()
-            .flatten()
-        {
+        for path in [self.shim.parent(), Some(pins.as_path())].into_iter().flatten() {
             match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
                 // Not mounted: was never, or somebody was quicker.
                 Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}

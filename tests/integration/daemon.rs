@@ -29,6 +29,24 @@ fn sigterm_leaves_containers_alone() {
 }
 
 #[test]
+fn sigterm_leaves_a_pod_without_containers_ready() {
+    let mut daemon = Daemon::start();
+    let pod = run(async {
+        let mut client = daemon.client().await;
+        client.run_pod(&request::pod(daemon.top())).await.unwrap()
+    });
+    let before = daemon.traces();
+    daemon.terminate();
+    assert_eq!(daemon.traces(), before);
+    daemon.spawn();
+    run(async {
+        let status = daemon.client().await.pod_status(&pod).await.unwrap();
+        assert_eq!(status.state(), copepod_proto::cri::PodSandboxState::SandboxReady);
+    });
+    daemon.finish();
+}
+
+#[test]
 fn a_bad_configuration_stops_the_start_with_every_mistake() {
     let top = tempfile::tempdir().unwrap();
     let file = top.path().join("bad.toml");

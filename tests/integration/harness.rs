@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use copepod_proto::cri::image_service_client::ImageServiceClient;
 use copepod_proto::cri::runtime_service_client::RuntimeServiceClient;
+use rustix::process::Pid;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::traces::{Traces, remove_cgroup_parent};
@@ -131,7 +132,7 @@ impl Daemon {
     pub(crate) fn terminate(&mut self) -> Duration {
         let mut child = self.child.take().expect("the daemon runs");
         let begun = Instant::now();
-        let pid = rustix::process::Pid::from_child(&child);
+        let pid = Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         while child.try_wait().unwrap().is_none() {
             assert!(
@@ -206,6 +207,35 @@ impl Daemon {
         Traces::of(self.top.path(), &self.bridge)
     }
 
+    /// The processes of a container's shim.
+    pub(crate) fn shims_of(&self, container: &str) -> Vec<Pid> {
+        let found = self.shims_with(container);
+        assert!(!found.is_empty(), "no shim of {container}");
+        found
+    }
+
+    /// The processes of all shims.
+    pub(crate) fn shims(&self) -> Vec<Pid> {
+        self.shims_with("")
+    }
+
+    /// Shims and their log writers name their bundle on the command line.
+    fn shims_with(&self, text: &str) -> Vec<Pid> {
+        let top = self.top.path().to_str().unwrap();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+                continue;
+            };
+            let cmdline = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let cmdline = String::from_utf8_lossy(&cmdline).replace('\0', " ");
+            if cmdline.contains(top) && cmdline.contains(text) && cmdline.contains("containerd-shim-copepod") {
+                found.extend(Pid::from_raw(pid));
+            }
+        }
+        found
+    }
+
     /// Waits until the host looks as before the daemon's first start, the daemon itself aside.
     pub(crate) fn assert_nothing_left(&self) {
         let begun = Instant::now();
@@ -250,7 +280,7 @@ impl Drop for Daemon {
             self.crictl_raw(&["rmp", "--all", "--force"]);
         }
         if let Some(mut child) = self.child.take() {
-            let pid = rustix::process::Pid::from_child(&child);
+            let pid = Pid::from_child(&child);
             let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let begun = Instant::now();
             while child.try_wait().is_ok_and(|status| status.is_none()) && begun.elapsed() < Duration::from_secs(5) {

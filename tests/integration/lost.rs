@@ -138,7 +138,7 @@ fn x5_a_stopped_shim_delays_neither_others_nor_its_own_end_for_ever() {
         let (_, victim) = client
             .running(&config, request::container("c", "exec sleep 1000"))
             .await;
-        for pid in shims_of(&daemon, &victim) {
+        for pid in daemon.shims_of(&victim) {
             rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
         }
         let (_, other) = client
@@ -280,25 +280,8 @@ async fn check(client: &mut Client, told: &BTreeMap<String, Told>) {
     }
 }
 
-fn shims_of(daemon: &Daemon, container: &str) -> Vec<rustix::process::Pid> {
-    let top = daemon.top().to_str().unwrap();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
-            continue;
-        };
-        let text = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text).replace('\0', " ");
-        if text.contains(top) && text.contains(container) && text.contains("containerd-shim-copepod") {
-            found.extend(rustix::process::Pid::from_raw(pid));
-        }
-    }
-    assert!(!found.is_empty(), "no shim of {container}");
-    found
-}
-
 fn kill_shims_of(daemon: &Daemon, container: &str) {
-    for pid in shims_of(daemon, container) {
+    for pid in daemon.shims_of(container) {
         // One may end with the other.
         let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }

@@ -1,9 +1,7 @@
 //! Following a new process from its birth to its program.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::init::channel::{Channel, Event, Failure};
@@ -49,12 +47,6 @@ pub(crate) enum LaunchError {
         /// Cause.
         source: Errno,
     },
-    /// Too slow.
-    #[error("the process was not there after {seconds} s")]
-    Timeout {
-        /// How long we waited.
-        seconds: u64,
-    },
 }
 
 impl Launch {
@@ -98,31 +90,6 @@ impl Launch {
                 Some(Event::Failed(failure)) => return Err(LaunchError::Failed(failure)),
                 Some(Event::Closed) if self.executing == Executing::Announced => return Ok(Progress::Running),
                 Some(Event::Closed) => return Err(LaunchError::Died),
-            }
-        }
-    }
-
-    /// Blocks until the next station.
-    ///
-    /// # Errors
-    /// As [`Launch::advance`]; [`LaunchError::Timeout`].
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<Progress, LaunchError> {
-        let end = Instant::now() + limit;
-        loop {
-            match self.advance()? {
-                Progress::Waiting => {}
-                station @ (Progress::Ready | Progress::Running) => return Ok(station),
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(LaunchError::Timeout {
-                    seconds: limit.as_secs(),
-                });
-            }
-            let left = Timespec::try_from(left).map_err(|_| LaunchError::Channel { source: Errno::INVAL })?;
-            match poll(&mut [PollFd::new(&self.channel, PollFlags::IN)], Some(&left)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(source) => return Err(LaunchError::Channel { source }),
             }
         }
     }

@@ -169,10 +169,13 @@ impl Overlay {
             return self.mount_by_stage(staging);
         }
         match self.mount_by_context() {
-            Err(RootfsError::Option {
-                option,
-                source: Errno::INVAL,
-            }) if option.starts_with("lowerdir+") => self.mount_by_stage(staging),
+            // Before 6.5 overlayfs keeps every option unread and refuses them all together at the end.
+            Err(
+                RootfsError::Mount { source: Errno::INVAL }
+                | RootfsError::Option {
+                    source: Errno::INVAL, ..
+                },
+            ) => self.mount_by_stage(staging),
             other => other,
         }
     }

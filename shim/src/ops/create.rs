@@ -17,7 +17,6 @@ use crate::ops::report::{Stopped, next_station};
 use crate::ops::{Parts, Shim, cleanup, exit};
 use crate::plan::resources::Resources;
 use crate::plan::spec::Spec;
-use crate::plan::{CgroupView, Hierarchy};
 use crate::seccomp::Filter;
 use crate::task::Phase;
 
@@ -155,28 +154,12 @@ impl Building<'_> {
             rootfs: self.rootfs,
             stdio,
             cgroup: &join,
-            view: self.view(),
+            view: child::cgroup_view(self.layout, &self.spec.linux.cgroups_path),
             filter: self.filter,
             fallbacks: fallbacks(shim)?,
         };
         let created = child::create(&shim.host, &create).map_err(|source| OpError::Create { source })?;
         Ok(Forked { created, oom, input })
-    }
-
-    /// The cgroup trees as the container's own mount of them shows them.
-    fn view(&self) -> CgroupView {
-        if self.layout.is_v2() {
-            return CgroupView::Unified;
-        }
-        let below = self.spec.linux.cgroups_path.trim_start_matches('/');
-        let hierarchies = self.layout.v1.iter().filter_map(|hierarchy| {
-            let name = hierarchy.root.file_name()?.to_str()?.to_owned();
-            Some(Hierarchy {
-                name,
-                directory: hierarchy.root.join(below).to_str()?.to_owned(),
-            })
-        });
-        CgroupView::Split(hierarchies.collect())
     }
 }
 

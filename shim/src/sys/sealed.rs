@@ -4,7 +4,6 @@
 //! its caller may: the link leads to that mount, and the mount belongs to no namespace that the container is in. The
 //! text pages stay those of the one file, shared by every shim, so this costs no memory.
 
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -12,7 +11,6 @@ use rustix::fs::{CWD, Mode, OFlags, SealFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::exec::fexecve;
 use super::mount::{Depth, MountAttr, set_attributes};
 
 const OWN: &str = "/proc/self/exe";
@@ -59,13 +57,4 @@ pub(crate) fn read_only_view(path: &Path) -> Result<OwnedFd, Errno> {
     };
     set_attributes(tree.as_fd(), &read_only, Depth::Top)?;
     Ok(tree)
-}
-
-/// Starts this process again from a [`read_only_view`], with the same arguments; returns only when it failed. To be
-/// called first of all, and only if [`is_sealed`] says no.
-pub(crate) fn run_sealed(args: &[CString], env: &[CString]) -> Errno {
-    match read_only_view(Path::new(OWN)) {
-        Ok(binary) => fexecve(binary.as_fd(), args, env),
-        Err(errno) => errno,
-    }
 }

@@ -2,7 +2,7 @@
 
 use copepod_proto::cri as wire;
 
-use super::{invalid, path, quoted, unsupported};
+use super::{each, invalid, path, quoted, unsupported};
 use crate::domain::error::Failure;
 use crate::domain::mount::Device;
 
@@ -27,15 +27,7 @@ const OURS: [&str; 9] = [
 /// # Errors
 /// Names the path or permission.
 pub(super) fn decode(field: &str, messages: Vec<wire::Device>) -> Result<Vec<Device>, Failure> {
-    if messages.len() > MOST {
-        return Err(invalid(
-            field,
-            format!("has {} entries", messages.len()),
-            "10000 are allowed",
-        ));
-    }
-    let each = |(number, message)| one(&format!("{field}[{number}]"), message);
-    messages.into_iter().enumerate().map(each).collect()
+    each(field, messages, MOST, one)
 }
 
 /// Devices by name of the Container Device Interface.

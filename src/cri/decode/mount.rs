@@ -2,7 +2,7 @@
 
 use copepod_proto::cri as wire;
 
-use super::{invalid, path, quoted, unsupported};
+use super::{each, invalid, path, quoted, unsupported};
 use crate::domain::error::Failure;
 use crate::domain::mount::{Access, Mount, Propagation};
 
@@ -27,15 +27,7 @@ const OVER_PROC: [&str; 8] = [
 /// # Errors
 /// Names the destination and what of it cannot be.
 pub(super) fn decode(field: &str, messages: Vec<wire::Mount>) -> Result<Vec<Mount>, Failure> {
-    if messages.len() > MOST {
-        return Err(invalid(
-            field,
-            format!("has {} entries", messages.len()),
-            "10000 are allowed",
-        ));
-    }
-    let each = |(number, message)| one(&format!("{field}[{number}]"), message);
-    messages.into_iter().enumerate().map(each).collect()
+    each(field, messages, MOST, one)
 }
 
 fn one(field: &str, message: wire::Mount) -> Result<Mount, Failure> {

@@ -128,12 +128,7 @@ fn what_is_not_understood_is_named_with_file_and_key() {
         ("server = ", "server"),
     ] {
         let error = Tree::with("q.io", text).ask("q.io/x").unwrap_err();
-        let mut chain = error.to_string();
-        let mut next = std::error::Error::source(&error);
-        while let Some(cause) = next {
-            chain.push_str(&cause.to_string());
-            next = cause.source();
-        }
+        let chain = crate::base::error::chain(&error);
         assert!(chain.contains("hosts.toml") && chain.contains(part), "{text}: {chain}");
     }
 }

@@ -1,23 +1,12 @@
 //! Registries that refuse, lie, break off or lead astray.
 
-use std::error::Error;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::*;
+use crate::base::error::chain;
 use crate::image::verify::digest_of;
-
-fn chain(error: &PullError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
 
 /// Pulls what `script` serves, expects it to fail so, and nothing to be left.
 async fn fails(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static, kind: PullErrorKind, part: &str) {

@@ -9,14 +9,15 @@ use std::process::Command;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::mount::MountPropagationFlags;
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal};
 use rustix::thread::UnshareFlags;
 use serde_json::{Value, json};
 
 use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
-use crate::child::{self, Create, Created, Exec, Fallbacks, Host, Launch, Progress, RootfsMount, Stdio};
+use crate::child::{self, Create, Created, Exec, Fallbacks, Host, Launch, LaunchError, Progress, RootfsMount, Stdio};
 use crate::plan::resources::Resources;
 use crate::plan::spec::{Process, Spec};
 use crate::seccomp::Filter;
@@ -241,10 +242,10 @@ impl Sandbox {
             filter,
             streams: ours,
         };
-        let launched = running.created.launch.wait(LIMIT).and_then(|progress| {
+        let launched = next_station(&mut running.created.launch).and_then(|progress| {
             assert_eq!(progress, Progress::Ready);
             running.created.launch.release()?;
-            running.created.launch.wait(LIMIT)
+            next_station(&mut running.created.launch)
         });
         match launched {
             Ok(Progress::Running) => {}
@@ -324,10 +325,6 @@ impl Running {
         self.created.pid.as_raw_nonzero().get()
     }
 
-    pub(in crate::child) fn launch(&mut self) -> &mut Launch {
-        &mut self.created.launch
-    }
-
     pub(in crate::child) fn write(&mut self, text: &str) {
         rustix::io::write(self.streams.input.as_ref().unwrap(), text.as_bytes()).unwrap();
     }
@@ -360,7 +357,7 @@ impl Running {
     }
 
     pub(in crate::child) fn kill(&mut self) {
-        let _already_gone = child::kill(self.created.pidfd.as_fd());
+        let _already_gone = pidfd_send_signal(&self.created.pidfd, Signal::KILL);
         reap(&self.created.pidfd);
     }
 
@@ -377,12 +374,26 @@ impl Running {
         };
         let mut execed = child::exec(&self.host, &exec).map_err(|error| chain(&error))?;
         drop(exec);
-        if let Err(error) = execed.launch.wait(LIMIT) {
+        if let Err(error) = next_station(&mut execed.launch) {
             reap(&execed.pidfd);
             return Err(chain(&error));
         }
         drop(ours.input.take());
         Ok(finish(&execed.pidfd, &mut ours))
+    }
+}
+
+/// Blocks until the process is ready or runs its program.
+fn next_station(launch: &mut Launch) -> Result<Progress, LaunchError> {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match launch.advance()? {
+            Progress::Waiting => {}
+            station @ (Progress::Ready | Progress::Running) => return Ok(station),
+        }
+        let left = Timespec::try_from(end.saturating_duration_since(Instant::now())).unwrap();
+        let ready = poll(&mut [PollFd::new(&*launch, PollFlags::IN)], Some(&left)).unwrap();
+        assert!(ready > 0, "the process was not there after {LIMIT:?}");
     }
 }
 
