@@ -73,6 +73,8 @@ pub(crate) async fn open(config: Config, drivers: Drivers) -> Result<Arc<Inner>,
         .map_err(|error| driver::runtime("list the bundles", error))?
         .into_iter()
         .collect();
+    // As recorded, not as found: a pod that only the host's state makes unready keeps what runs in it.
+    let begun: Vec<_> = pods.iter().filter(|pod| pod.state == PodState::NotReady).map(|pod| pod.id.clone()).collect();
     each(pods, |pod| adopt_pod(&ops, pod, &bundles)).await;
     each(containers, |container| adopt_container(&ops, container)).await;
     if quarantined.is_empty() {
@@ -85,6 +87,9 @@ pub(crate) async fn open(config: Config, drivers: Drivers) -> Result<Arc<Inner>,
         );
     }
     tokio::spawn(watch::run(Arc::downgrade(&ops), exits));
+    let begun = begun.iter().filter_map(|id| ops.table.exact_pod(id.as_str()));
+    let begun = begun.filter(|entry| !stop_pod::is_stopped(&ops, &entry.pod()));
+    stop_pod::finish_begun(&ops, begun.collect());
     Ok(ops)
 }
 

@@ -25,11 +25,11 @@ pub(crate) async fn stop(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
 
 /// The same, for who holds the pod's lock.
 pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<(), Failure> {
-    let before = entry.pod();
-    if is_stopped(ops, &before) {
+    if is_stopped(ops, &entry.pod()) {
         return Ok(());
     }
-    let pod = entry.update(|pod| pod.state = PodState::NotReady);
+    let before = end_ready(ops, entry).await?;
+    let pod = Arc::clone(&before);
     let mut failures = stop_containers(ops, entry).await;
     if let Err(failure) = remove_init(ops, entry, &pod).await {
         failures.push(failure);
@@ -57,8 +57,41 @@ pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<()
     first_of(failures)
 }
 
+/// Records that the pod is not ready before anything of it is taken down: a daemon that dies in between must not come
+/// back to a ready pod without its network. The next start finishes what this began.
+async fn end_ready(ops: &Inner, entry: &PodEntry) -> Result<Arc<Pod>, Failure> {
+    if entry.pod().state == PodState::NotReady {
+        return Ok(entry.pod());
+    }
+    let ready_again = entry.pod();
+    let pod = entry.update(|pod| pod.state = PodState::NotReady);
+    if let Err(failure) = ops.save_pod(entry).await {
+        // Nothing was touched yet: it is as ready as its record says.
+        entry.update(|pod| pod.state = ready_again.state);
+        return Err(failure);
+    }
+    Ok(pod)
+}
+
+/// Finishes stops that a daemon before this one had begun, in the background: a plugin may take a minute. Each is tried
+/// once; what fails is owed to the next StopPodSandbox or RemovePodSandbox, as after any failed stop.
+pub(crate) fn finish_begun(ops: &Arc<Inner>, pods: Vec<Arc<PodEntry>>) {
+    for entry in pods {
+        let at = Arc::clone(ops);
+        ops.verbs.spawn(async move {
+            let _alone = entry.lifecycle.write().await;
+            if at.table.exact_pod(entry.id.as_str()).is_none() {
+                return;
+            }
+            if let Err(failure) = Box::pin(stop_locked(&at, &entry)).await {
+                tracing::warn!(pod = %entry.id, error = failure.chain(), "a stop begun before this start is not finished");
+            }
+        });
+    }
+}
+
 /// Nothing of the pod runs or is held any more.
-fn is_stopped(ops: &Inner, pod: &Pod) -> bool {
+pub(crate) fn is_stopped(ops: &Inner, pod: &Pod) -> bool {
     let over = |state: &ContainerState| matches!(state, ContainerState::Exited(_));
     pod.state == PodState::NotReady
         && !pod.network_owed
