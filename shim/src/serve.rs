@@ -21,7 +21,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, watch};
 
 use crate::Arguments;
-use crate::child::Host;
+use crate::child::host::Host;
 use crate::io::note::{chain, note};
 use crate::io::writer::{NewWriter, OutputEnds, WriterError};
 use crate::ops::exec::Execs;

@@ -8,7 +8,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, set_child_subreaper, set_dumpable_behavior, setsid, umask};
 
-use crate::child::HostError;
+use crate::child::host::HostError;
 use crate::sys::clone::close_all_but;
 
 /// The kernel's OOM killer takes a shim only after everything but kubelet-critical processes (-999 and below).
