@@ -251,7 +251,17 @@ pub(crate) struct Inner {
     container_names: Names<ContainerId>,
     users: user::Cache,
     early: Early,
+    records: Records,
     verbs: TaskTracker,
+}
+
+/// Whether the store could be read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// What no record needs, nobody needs.
+    Whole,
+    /// Some were set aside: what looks unneeded may be what one of them is about.
+    SomeUnreadable,
 }
 
 impl Ops {
