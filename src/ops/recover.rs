@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio_util::task::TaskTracker;
 
 use crate::base::clock::Timestamp;
+use crate::base::error::chain;
 use crate::base::id::{ContainerId, PodId};
 use crate::domain::container::{Container, ContainerState, Exit};
 use crate::domain::error::{Failure, Kind};
@@ -241,7 +242,9 @@ async fn ask(ops: &Inner, id: &ContainerId) -> Found {
             Ok(Adopted::Running(task, pid, since)) => return Found::Running(task, pid, since),
             Ok(Adopted::Ended(end)) => return Found::Ended(end),
             Ok(Adopted::Lost) => return Found::Lost,
-            Err(error) => tracing::warn!(container = %id, attempt, %error, "the shim could not be asked"),
+            Err(error) => {
+                tracing::warn!(container = %id, attempt, error = chain(&error), "the shim could not be asked")
+            }
         }
     }
     Found::Unclear
@@ -349,7 +352,7 @@ async fn settle_later(ops: &Arc<Inner>, entry: &ContainerEntry) {
 
 async fn clean_up(ops: &Inner, container: &Container) {
     if let Err(error) = ops.runtime.cleanup(&container.id, &container.cgroup).await {
-        tracing::warn!(container = %container.id, %error, "processes or files stay until the container is removed");
+        tracing::warn!(container = %container.id, error = chain(&error), "processes or files stay until the container is removed");
     }
 }
 
@@ -381,7 +384,7 @@ async fn sweep_bundle(ops: &Arc<Inner>, id: ContainerId) {
     let cgroup = ops.runtime.bundle_cgroup(&id).unwrap_or_default();
     tracing::info!(container = %id, cgroup, "removing what no record knows");
     if let Err(error) = ops.runtime.cleanup(&id, &cgroup).await {
-        tracing::warn!(container = %id, %error, "the next start tries again");
+        tracing::warn!(container = %id, error = chain(&error), "the next start tries again");
     }
 }
 
@@ -394,11 +397,11 @@ async fn sweep_pod(ops: &Arc<Inner>, pod: &PodId) {
         uts: Some(ops.pin_path(pod, "uts")),
     };
     if let Err(error) = stop_pod::unpin(ops, &pins).await {
-        tracing::warn!(%pod, %error, "the next start tries again");
+        tracing::warn!(%pod, error = chain(&error), "the next start tries again");
         return;
     }
     if let Err(error) = pod_files::remove(&ops.config, pod) {
-        tracing::warn!(%pod, %error, "the next start tries again");
+        tracing::warn!(%pod, error = chain(&error), "the next start tries again");
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::bundle::{self, ShimProcess};
 use super::connection::Connection;
 use super::{Build, Runtime, RuntimeError, Task};
+use crate::base::error::chain;
 use crate::base::fs::FsError;
 use crate::base::id::ContainerId;
 
@@ -75,7 +76,7 @@ impl Runtime {
     async fn undo(&self, id: &ContainerId, cgroup: &str, cause: RuntimeError) -> RuntimeError {
         self.announcer.forget(id);
         if let Err(error) = self.cleanup(id, cgroup).await {
-            tracing::warn!(container = %id, error = &error as &dyn std::error::Error, "a failed create left something behind");
+            tracing::warn!(container = %id, error = chain(&error), "a failed create left something behind");
         }
         cause
     }
