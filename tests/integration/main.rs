@@ -16,6 +16,7 @@ mod daemon;
 mod harness;
 mod lost;
 mod network;
+mod owner;
 mod pod;
 mod pull;
 mod request;
