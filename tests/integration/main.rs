@@ -17,6 +17,7 @@ mod daemon;
 mod harness;
 mod lost;
 mod network;
+mod owner;
 mod pod;
 mod pull;
 mod request;
