@@ -5,6 +5,8 @@
 
 mod db;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod lock;
 mod migrate;
 mod record;
