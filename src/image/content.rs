@@ -14,6 +14,7 @@ use rustix::fs::{RenameFlags, renameat_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::base::error::chain;
 use crate::base::fs::private_dir;
 use crate::domain::image::{DiffId, Layer};
 
@@ -157,7 +158,7 @@ impl Content {
         if result.is_err() {
             // The first error is the one to tell; what stays is swept at the next start.
             if let Err(error) = self.discard(&path) {
-                tracing::warn!(error = %error, path = %path.display(), "cannot remove a failed layer");
+                tracing::warn!(error = chain(&error), path = %path.display(), "cannot remove a failed layer");
             }
         }
         result
@@ -279,14 +280,14 @@ impl Drop for Lease {
         if let Some(layer) = unwanted
             && let Err(error) = self.content.discard(&self.content.layers.join(&layer.dir))
         {
-            tracing::warn!(error = %error, layer = %self.diff_id, "cannot remove a layer that no image uses");
+            tracing::warn!(error = chain(&error), layer = %self.diff_id, "cannot remove a layer that no image uses");
         }
     }
 }
 
 fn remove_gone(path: &Path) {
     if let Err(error) = fs::remove_dir_all(path) {
-        tracing::warn!(error = %error, path = %path.display(), "cannot remove; the next start tries again");
+        tracing::warn!(error = chain(&error), path = %path.display(), "cannot remove; the next start tries again");
     }
 }
 

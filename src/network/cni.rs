@@ -81,7 +81,7 @@ impl Cni {
             Err(cause) => {
                 // The spec asks for DEL after a failed ADD; what DEL says is no news to the caller.
                 if let Err(left) = self.delete(&list, &invocation, None).await {
-                    tracing::warn!(pod = %attach.pod, error = %chain(&left), "CNI DEL after a failed ADD failed as well");
+                    tracing::warn!(pod = %attach.pod, error = chain(&left), "CNI DEL after a failed ADD failed as well");
                 }
                 Err(cause)
             }

@@ -42,6 +42,12 @@ impl Runtime {
         bundle::remove(&dir)
     }
 
+    /// Whether the shim that the container's bundle records is still there. Quick: two small files.
+    #[must_use]
+    pub fn has_shim(&self, id: &ContainerId) -> bool {
+        bundle::read_shim(&self.bundle(id)).and_then(hold).is_some()
+    }
+
     /// Reads a container's cgroup.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use ttrpc::context::with_timeout;
 use super::connection::{Connection, QUICK};
 use super::streams::{self, Wanted};
 use super::{ExecSpec, ExecStreams, RuntimeError, Task};
+use crate::base::error::chain;
 use crate::domain::exec::ExecOutput;
 
 /// As for a container's start: the program may lie on a slow disk.
@@ -264,10 +265,7 @@ async fn kill_exec(connection: &Connection, exec_id: String) {
             ..
         }) => {}
         Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot kill a command in a container"
-            );
+            tracing::warn!(error = chain(&error), "cannot kill a command in a container");
         }
     }
 }

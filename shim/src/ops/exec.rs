@@ -15,8 +15,10 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::cgroup::{ExecCgroup, Removal};
-use crate::child::{self, Execed, Launch, Stdio};
+use crate::cgroup::exec::ExecCgroup;
+use crate::cgroup::remove::Removal;
+use crate::child::launch::Launch;
+use crate::child::{self, Execed, Stdio};
 use crate::io::note::{chain, note};
 use crate::io::pipes::Pipe;
 use crate::ops::create::{fallbacks, null};
