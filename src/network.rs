@@ -2,6 +2,8 @@
 
 mod bridge;
 mod cni;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod lease;
 mod link;
 mod masquerade;

@@ -192,5 +192,14 @@ async fn watch(cni: Weak<Cni>) {
     }
 }
 
+/// For the fuzz targets: reads `text` as everything that comes from a CNI file or plugin.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(text: &str) {
+    let _list = config::parse_stored(text);
+    if let Ok(result) = serde_json::from_str(text) {
+        let _addresses = config::addresses(&result);
+    }
+}
+
 #[cfg(test)]
 mod tests;
