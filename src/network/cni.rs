@@ -66,6 +66,10 @@ impl Cni {
         found
     }
 
+    pub(super) fn check(&self) -> Result<(), NetworkError> {
+        self.rescan().map(drop)
+    }
+
     pub(super) fn ready(&self) -> Result<(), NotReady> {
         self.current
             .lock()
