@@ -53,7 +53,7 @@ impl Task {
         };
         let socket = streams::dial(&self.bundle).await.map_err(failed)?;
         let work = async {
-            self.start_exec(&killer.exec_id, process, wanted).await?;
+            self.start_exec(&killer.exec_id, (process, timeout), wanted).await?;
             let streams = streams::fetch(&self.id, &socket, &killer.exec_id, wanted).await?;
             drop(socket);
             self.collect(&killer.exec_id, streams, limit).await
@@ -77,11 +77,17 @@ impl Task {
         }
     }
 
-    async fn start_exec(&self, exec_id: &str, process: Vec<u8>, wanted: Wanted) -> Result<(), RuntimeError> {
+    async fn start_exec(
+        &self,
+        exec_id: &str,
+        (process, timeout): (Vec<u8>, Option<Duration>),
+        wanted: Wanted,
+    ) -> Result<(), RuntimeError> {
         let request = own::ExecRequest {
             exec_id: exec_id.to_owned(),
             process,
             stdin: wanted == Wanted::All,
+            timeout: timeout.map_or(0, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(0)),
             ..Default::default()
         };
         let client = self.connection.shim();
@@ -209,7 +215,8 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
     }
 }
 
-/// Kills an exec that nobody waits for: by name, or when it is dropped.
+/// Kills an exec that nobody waits for: by name, or when it is dropped. Where there is no runtime left to do it, the daemon
+/// is ending, and with it the connection: the shim kills the exec then.
 struct Killer {
     exec_id: String,
     /// `None` when there is nothing to kill any more.

@@ -17,6 +17,7 @@ mod harness;
 mod lost;
 mod network;
 mod pod;
+mod promises;
 mod pull;
 mod request;
 mod security;

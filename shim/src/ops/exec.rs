@@ -1,7 +1,8 @@
 //! Processes started in the container besides its first: probes, hooks, people.
 //!
 //! An exec's streams wait here until a client fetches them from the second socket; bytes never pass through the shim.
-//! An exec whose client never comes is killed. Ended execs are remembered for those who ask late, but only the last
+//! An exec whose client never comes, or goes away before its end, is killed, and so is one whose time is up: a daemon
+//! that dies must not leave its probes running. Ended execs are remembered for those who ask late, but only the last
 //! few: the shim's memory does not grow with the number of probes.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +29,8 @@ use crate::task::Ended;
 
 /// How long streams wait for a client.
 const PARKED: Duration = Duration::from_secs(30);
+/// After an exec's time is up its client kills it; this much later the shim does.
+const GRACE: Duration = Duration::from_secs(5);
 /// How many ended execs are remembered.
 const REMEMBERED: usize = 32;
 /// Longest exec id, in bytes; the caller's own ids are 64.
@@ -40,6 +43,19 @@ pub(crate) enum Stdin {
     Pipe,
     /// `/dev/null`.
     Null,
+}
+
+/// An exec as it is asked for.
+#[derive(Debug)]
+pub(crate) struct Order {
+    /// Chosen by the client.
+    pub(crate) id: String,
+    /// An OCI process in JSON.
+    pub(crate) process: Vec<u8>,
+    /// Its standard input.
+    pub(crate) stdin: Stdin,
+    /// How long it may run; `None` is for ever.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// All execs of a container.
@@ -65,6 +81,8 @@ struct Entry {
     cgroup: Option<Arc<ExecCgroup>>,
     /// Our ends of its streams until a client has them.
     parked: Option<Vec<OwnedFd>>,
+    /// Whether a client waits, or has waited, for its end.
+    awaited: bool,
     /// Rung when a client has them, or nobody ever will.
     fetched: Arc<Notify>,
     exit: Arc<watch::Sender<Option<Ended>>>,
@@ -149,9 +167,11 @@ impl Execs {
         }
     }
 
-    fn remove_unfetched(&self, id: &str) -> Option<Entry> {
-        let unfetched = self.table().by_id.get(id).is_some_and(|entry| entry.parked.is_some());
-        if unfetched { self.remove(id) } else { None }
+    /// Takes out an exec whose client has not come for all that is its.
+    fn remove_unclaimed(&self, id: &str) -> Option<Entry> {
+        let unclaimed = |entry: &Entry| entry.parked.is_some() || !entry.awaited;
+        let unclaimed = self.table().by_id.get(id).is_some_and(unclaimed);
+        if unclaimed { self.remove(id) } else { None }
     }
 
     fn remove(&self, id: &str) -> Option<Entry> {
@@ -165,9 +185,10 @@ impl Execs {
 ///
 /// # Errors
 /// The container does not run, the id is in use, or the process could not be started: then nothing of it is left.
-pub(crate) async fn exec(shim: Arc<Shim>, id: String, process: Vec<u8>, stdin: Stdin) -> Result<i32, OpError> {
-    let (pid, mut launch) = fork(&shim, &id, &process, stdin)?;
-    drop(process);
+pub(crate) async fn exec(shim: Arc<Shim>, order: Order) -> Result<i32, OpError> {
+    let (pid, mut launch) = fork(&shim, &order)?;
+    let id = order.id;
+    drop(order.process);
     let error = match next_station(&mut launch).await {
         Ok(_running) => {
             if let (Some(master), Some(entry)) = (launch.take_console(), shim.execs.table().by_id.get_mut(&id)) {
@@ -185,16 +206,22 @@ pub(crate) async fn exec(shim: Arc<Shim>, id: String, process: Vec<u8>, stdin: S
 }
 
 /// The part without a pause: nobody else runs between the fork and the registration of its exit.
-fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], stdin: Stdin) -> Result<(i32, Launch), OpError> {
+fn fork(shim: &Arc<Shim>, order: &Order) -> Result<(i32, Launch), OpError> {
+    let Order {
+        id,
+        process,
+        stdin,
+        timeout,
+    } = order;
     let container = shim.running("exec")?;
     if id.is_empty() || id.len() > LONGEST_ID {
         return Err(OpError::Invalid("an exec id has 1 to 128 bytes"));
     }
     if shim.execs.table().by_id.contains_key(id) {
-        return Err(OpError::ExecExists(id.to_owned()));
+        return Err(OpError::ExecExists(id.clone()));
     }
     let process: Process = serde_json::from_slice(process).map_err(|source| OpError::Process { source })?;
-    let (stdio, parked) = streams(&process, stdin)?;
+    let (stdio, parked) = streams(&process, *stdin)?;
     let cgroup = match container
         .cgroup
         .exec_child(shim.execs.count.fetch_add(1, Ordering::Relaxed))
@@ -235,12 +262,19 @@ fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], stdin: Stdin) -> Result<(i32
         pidfd: Arc::new(pidfd),
         cgroup,
         parked: Some(parked),
+        awaited: false,
         fetched: Arc::clone(&fetched),
         exit: Arc::clone(&tell),
     };
-    shim.execs.table().by_id.insert(id.to_owned(), entry);
-    let following = Following { exit, tell, fetched };
-    tokio::spawn(follow(Arc::clone(shim), id.to_owned(), following));
+    shim.execs.table().by_id.insert(id.clone(), entry);
+    let following = Following {
+        exit,
+        tell,
+        fetched,
+        // What overflows a clock is for ever.
+        deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(GRACE))),
+    };
+    tokio::spawn(follow(Arc::clone(shim), id.clone(), following));
     Ok((pid, launch))
 }
 
@@ -270,6 +304,7 @@ fn end(entry: Entry) {
         pidfd,
         cgroup,
         parked,
+        awaited: _,
         fetched,
         exit: _,
     } = entry;
@@ -283,15 +318,39 @@ fn end(entry: Entry) {
     }
 }
 
-/// Waits for the end of exec `id`'s first process. Answers at once when it has ended and is still remembered.
+/// Waits for the end of exec `id`'s first process. Answers at once when it has ended and is still remembered. Dropped
+/// before that, as it is when its connection ends, it kills the exec and everything it started.
 ///
 /// # Errors
 /// There is no such exec.
 pub(crate) async fn wait(shim: &Shim, id: &str) -> Result<Ended, OpError> {
     let unknown = || OpError::NoExec(id.to_owned());
-    let mut exit = shim.execs.table().by_id.get(id).ok_or_else(unknown)?.exit.subscribe();
+    let mut exit = {
+        let mut table = shim.execs.table();
+        let entry = table.by_id.get_mut(id).ok_or_else(unknown)?;
+        entry.awaited = true;
+        entry.exit.subscribe()
+    };
+    let mut waiting = Waiting { shim, id: Some(id) };
     let ended = exit.wait_for(Option::is_some).await.ok().and_then(|ended| *ended);
+    waiting.id = None;
     ended.ok_or_else(unknown)
+}
+
+/// A client that waits for an exec.
+struct Waiting<'a> {
+    shim: &'a Shim,
+    /// `None` when it has its answer.
+    id: Option<&'a str>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.id.and_then(|id| self.shim.execs.remove(id)) {
+            note(format_args!("an exec's client went away before its end: killed"));
+            end(entry);
+        }
+    }
 }
 
 /// SIGKILLs exec `id` and everything it started, and forgets it.
@@ -308,16 +367,32 @@ pub(crate) async fn kill(shim: Arc<Shim>, id: String) -> Result<(), OpError> {
     }
 }
 
-/// Follows an exec to its end, and gives up streams that nobody fetches.
+/// Follows an exec to its end, and ends it when nobody comes for it or its time is up.
 async fn follow(shim: Arc<Shim>, id: String, following: Following) {
-    let Following { exit, tell, fetched } = following;
+    let Following {
+        exit,
+        tell,
+        fetched,
+        deadline: over,
+    } = following;
     let deadline = Instant::now() + PARKED;
     let mut exit = pin!(exit);
-    let mut ended = timeout_at(deadline, &mut exit).await.ok();
-    if ended.is_none() {
-        give_up(&shim, &id);
-        ended = Some(exit.await);
+    // Whichever is first, and then the other, and then as long as it takes.
+    let mut moments = [Some((deadline, Reason::Unclaimed)), over.map(|at| (at, Reason::TimeUp))];
+    moments.sort_by_key(|moment| moment.map(|(at, _)| at));
+    let mut ended = None;
+    for (at, reason) in moments.into_iter().flatten() {
+        if ended.is_none() {
+            ended = timeout_at(at, &mut exit).await.ok();
+        }
+        if ended.is_none() {
+            give_up(&shim, &id, reason);
+        }
     }
+    let ended = match ended {
+        Some(ended) => Some(ended),
+        None => Some(exit.await),
+    };
     // The reaper lives as long as the shim: if it does not answer, the shim is ending.
     let Some(Ok(ended)) = ended else { return };
     tell.send_replace(Some(ended));
@@ -328,13 +403,23 @@ async fn follow(shim: Arc<Shim>, id: String, following: Following) {
     }
 }
 
-/// Kills an exec whose streams still lie here.
-fn give_up(shim: &Shim, id: &str) {
-    if let Some(entry) = shim.execs.remove_unfetched(id) {
-        note(format_args!(
-            "exec {id}: nobody fetched its streams for {} s, killed",
-            PARKED.as_secs()
-        ));
+/// Why an exec is ended by the shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// Its client did not come for its streams or its end.
+    Unclaimed,
+    /// It ran longer than it was allowed to.
+    TimeUp,
+}
+
+/// Kills an exec, if the reason holds still.
+fn give_up(shim: &Shim, id: &str, reason: Reason) {
+    let (entry, why) = match reason {
+        Reason::Unclaimed => (shim.execs.remove_unclaimed(id), "nobody came for it"),
+        Reason::TimeUp => (shim.execs.remove(id), "its time is up"),
+    };
+    if let Some(entry) = entry {
+        note(format_args!("exec {id}: {why}, killed"));
         end(entry);
     }
 }
@@ -344,4 +429,6 @@ struct Following {
     exit: oneshot::Receiver<Ended>,
     tell: Arc<watch::Sender<Option<Ended>>>,
     fetched: Arc<Notify>,
+    /// When it is ended whatever its client does.
+    deadline: Option<Instant>,
 }

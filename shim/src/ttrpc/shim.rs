@@ -1,12 +1,13 @@
 //! `copepod.shim.v1.Shim`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use copepod_proto::shim as api;
 use ttrpc::r#async::TtrpcContext;
 
-use crate::ops::exec::Stdin;
+use crate::ops::exec::{Order, Stdin};
 use crate::ops::{Shim, exec, log};
 use crate::ttrpc::detached;
 use crate::ttrpc::status::refuse;
@@ -22,10 +23,16 @@ impl api::Shim for ShimService {
             exec_id,
             process,
             stdin,
+            timeout,
             special_fields: _,
         } = request;
-        let stdin = if stdin { Stdin::Pipe } else { Stdin::Null };
-        let verb = exec::exec(Arc::clone(&self.0), exec_id, process, stdin);
+        let order = Order {
+            id: exec_id,
+            process,
+            stdin: if stdin { Stdin::Pipe } else { Stdin::Null },
+            timeout: (timeout != 0).then(|| Duration::from_nanos(timeout)),
+        };
+        let verb = exec::exec(Arc::clone(&self.0), order);
         let pid = detached(verb).await.map_err(|error| refuse(&error))?;
         Ok(api::ExecResponse {
             pid,
