@@ -11,9 +11,10 @@ use crate::domain::container::ContainerState;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::pod::{Pins, Pod, PodState};
 use crate::network::Detach;
+use crate::ops::request::StopMode;
 use crate::ops::stage::stage;
 use crate::ops::table::{ContainerEntry, PodEntry};
-use crate::ops::{Config, Inner, StopMode, driver, pod_files, pod_init, stop_container};
+use crate::ops::{Config, Inner, driver, pod_files, pod_init, stop_container};
 use crate::runtime::RuntimeError;
 
 /// Killing a cgroup and its shim is bounded by the drivers below this (seconds, a few steps).

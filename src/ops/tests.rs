@@ -3,9 +3,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::base::clock::Timestamp;
 use crate::domain::container::{ContainerState, ExitReason};
 use crate::domain::image::{ImageConfig, Layer};
 use crate::domain::pod::{NamespaceMode, PodState};
