@@ -87,10 +87,15 @@ impl Content {
     /// Announces that a pull uses a layer. `known` is what is recorded of it.
     pub(super) fn lease(self: &Arc<Self>, diff_id: &DiffId, known: Option<Layer>) -> Lease {
         // A record whose files are gone is no layer: fetch it again.
-        let known = known.filter(|layer| self.layers.join(&layer.dir).is_dir());
+        let is_here = |layer: &Layer| self.layers.join(&layer.dir).is_dir();
+        let known = known.filter(is_here);
         let mut slots = self.slots();
         let slot = slots.entry(diff_id.clone()).or_default();
         slot.leases += 1;
+        if slot.layer.as_ref().is_some_and(|layer| !is_here(layer)) {
+            slot.layer = None;
+            slot.fate = Fate::Goes;
+        }
         if let Some(layer) = known {
             slot.layer = Some(layer);
             slot.fate = Fate::Stays;

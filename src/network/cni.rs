@@ -2,6 +2,7 @@
 //! chains their results, and undoes in reverse order. The list a pod was attached with is kept with its attachment, so
 //! that teardown does not depend on files that may have changed.
 
+mod bandwidth;
 mod config;
 mod plugin;
 
@@ -73,9 +74,16 @@ impl Cni {
             .map(drop)
     }
 
-    pub(super) async fn attach(&self, attach: &Attach) -> Result<Attachment, NetworkError> {
-        let list = self.rescan()?;
-        let invocation = Invocation::of_attach(attach);
+    /// As [`Cni::rescan`], where its disk may stall: off the async workers.
+    async fn look(self: &Arc<Self>) -> Result<Arc<NetworkList>, NetworkError> {
+        let cni = Arc::clone(self);
+        super::blocking(move || cni.rescan()).await
+    }
+
+    pub(super) async fn attach(self: &Arc<Self>, attach: &Attach) -> Result<Attachment, NetworkError> {
+        let list = self.look().await?;
+        let invocation = Invocation::of_attach(attach)?;
+        list.can_do(&invocation)?;
         match self.add(&list, &invocation).await {
             Ok(attachment) => Ok(attachment),
             Err(cause) => {
@@ -120,14 +128,14 @@ impl Cni {
         })
     }
 
-    pub(super) async fn detach(&self, detach: &Detach) -> Result<(), NetworkError> {
+    pub(super) async fn detach(self: &Arc<Self>, detach: &Detach) -> Result<(), NetworkError> {
         let list = match detach
             .attachment
             .as_ref()
             .filter(|attachment| !attachment.cni_config.is_empty())
         {
             Some(attachment) => Arc::new(config::parse_stored(&attachment.cni_config)?),
-            None => match self.rescan() {
+            None => match self.look().await {
                 Ok(list) => list,
                 // Attached to nothing we know of, with no configuration to undo: nothing was ever done.
                 Err(NetworkError::NoConfig(_)) => return Ok(()),
@@ -173,7 +181,7 @@ async fn watch(cni: Weak<Cni>) {
         tick.tick().await;
         let Some(cni) = cni.upgrade() else { return };
         let before = cni.ready();
-        let _told_by_status = cni.rescan();
+        let _told_by_status = cni.look().await;
         let after = cni.ready();
         if before != after {
             match after {

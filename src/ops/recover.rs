@@ -356,9 +356,12 @@ async fn clean_up(ops: &Inner, container: &Container) {
     }
 }
 
-/// Removes what nobody has recorded: bundles, pods' files and pins under our `state`, writable layers and layers under
+/// Removes what nobody has recorded: shims without a bundle, bundles, pods' files and pins under our `state`, writable layers and layers under
 /// our `root`.
 async fn sweep(ops: &Arc<Inner>, bundles: BTreeSet<ContainerId>) -> Result<(), Failure> {
+    if let Err(error) = ops.runtime.end_strays().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the next start tries again");
+    }
     let orphans = bundles
         .into_iter()
         .filter(|id| ops.table.exact_container(id).is_none() && ops.table.exact_pod(id.as_str()).is_none());
