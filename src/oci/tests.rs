@@ -19,6 +19,7 @@ pub(super) fn host() -> Host {
     Host {
         cgroup_v2: false,
         apparmor: false,
+        selinux: false,
         last_cap: 40,
         own_caps: (1 << 41) - 1,
         host_devices: vec![DeviceNode {
@@ -76,6 +77,7 @@ fn pod() -> Pod {
                 readonly_rootfs: true,
                 seccomp: Profile::RuntimeDefault,
                 apparmor: None,
+                selinux: None,
             },
             overhead: Resources::default(),
             resources: Resources::default(),
@@ -131,6 +133,7 @@ fn container() -> ContainerSpec {
             readonly_paths: vec!["/proc/sys".into()],
             seccomp: Profile::Unconfined,
             apparmor: None,
+            selinux: None,
         },
         identity: identity(),
     }

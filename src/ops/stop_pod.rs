@@ -176,6 +176,7 @@ pub(crate) fn detach_of(config: &Config, pod: &Pod) -> Detach {
         netns: pod.pins.net.clone().filter(|path| alive(path)),
         attachment: pod.attachment.clone(),
         ports: pod.spec.ports.clone(),
+        annotations: pod.spec.annotations.clone(),
     }
 }
 
