@@ -36,7 +36,8 @@ pub(crate) async fn stop(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
 /// The same, for who holds the pod's lock.
 pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<(), Failure> {
     if is_stopped(ops, &entry.pod()) {
-        return Ok(());
+        // The init is not in the record: a stop that failed on it alone left everything else done.
+        return remove_init(ops, entry, &entry.pod()).await;
     }
     let before = end_ready(ops, entry).await?;
     let pod = Arc::clone(&before);
