@@ -37,6 +37,7 @@ pub(crate) fn network(doing: impl Into<String>, error: NetworkError) -> Failure 
         NetworkError::Unsupported { .. } => Kind::InvalidArgument,
         NetworkError::Subnet { .. }
         | NetworkError::Bridge { .. }
+        | NetworkError::Foreign { .. }
         | NetworkError::Plug { .. }
         | NetworkError::NoConfig(_)
         | NetworkError::BadConfig { .. }
