@@ -2,6 +2,8 @@
 
 mod bridge;
 mod cni;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod lease;
 mod link;
 mod masquerade;
@@ -76,6 +78,8 @@ pub struct Detach {
     pub attachment: Option<Attachment>,
     /// As at attach.
     pub ports: Vec<PortMapping>,
+    /// As at attach.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Why the network refuses or fails.
@@ -138,6 +142,30 @@ pub enum NetworkError {
         what: String,
         /// What to do instead.
         remedy: &'static str,
+    },
+    /// No plugin of the CNI network does what the pod asks for.
+    #[error(
+        "CNI network {network:?} cannot do {what}: none of its plugins declares the capability {capability:?}; add the {plugin} plugin to the list with capabilities {{{capability:?}: true}}, or leave it out of the pod"
+    )]
+    NoCapability {
+        /// By name.
+        what: String,
+        /// The network.
+        network: String,
+        /// As plugins declare it.
+        capability: &'static str,
+        /// The usual plugin for it.
+        plugin: &'static str,
+    },
+    /// A bandwidth annotation makes no sense.
+    #[error(
+        "annotation {annotation} is {value:?}: write bits per second as a Kubernetes quantity from 1k to 1P, such as 10M"
+    )]
+    Bandwidth {
+        /// Its name.
+        annotation: &'static str,
+        /// Its value, shortened.
+        value: String,
     },
     /// No usable CNI configuration.
     #[error("{0}")]
@@ -233,9 +261,22 @@ impl Network {
                 let bridge = blocking(move || bridge::Bridge::open(bridge, instance, &subnet, &leases)).await?;
                 Driver::Builtin(Arc::new(bridge))
             }
-            Config::Cni { conf_dir, bin_dirs } => Driver::Cni(cni::Cni::open(conf_dir, bin_dirs)),
+            Config::Cni { conf_dir, bin_dirs } => {
+                Driver::Cni(blocking(move || Ok(cni::Cni::open(conf_dir, bin_dirs))).await?)
+            }
         };
         Ok(Self { driver })
+    }
+
+    /// Whether [`Network::attach`] could begin at all: fails where nothing could be attached, so that nothing is owed.
+    ///
+    /// # Errors
+    /// There is no usable configuration.
+    pub fn check(&self) -> Result<(), NetworkError> {
+        match &self.driver {
+            Driver::Builtin(_) => Ok(()),
+            Driver::Cni(cni) => cni.check(),
+        }
     }
 
     /// Gives the pod `eth0` with at least one address. On failure everything is undone (CNI DEL included).

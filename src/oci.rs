@@ -22,7 +22,7 @@ use crate::base::device::DeviceNode;
 use crate::domain::container::ContainerSpec;
 use crate::domain::error::Kind;
 use crate::domain::image::ImageConfig;
-use crate::domain::pod::{NamespaceMode, Pod};
+use crate::domain::pod::{NamespaceMode, Pod, PodSpec};
 use crate::domain::resources::Resources;
 use crate::domain::security::{Identity, Privilege, Profile, RequestedUser, ResolvedUser};
 
@@ -76,6 +76,8 @@ pub struct Host {
     pub cgroup_v2: bool,
     /// AppArmor is on.
     pub apparmor: bool,
+    /// SELinux is on, enforcing or permissive.
+    pub selinux: bool,
     /// Highest capability the kernel knows.
     pub last_cap: u8,
     /// Capabilities the daemon has itself (bit mask): what `ALL` and privileged mean.
@@ -87,6 +89,22 @@ pub struct Host {
 /// The request cannot become a container.
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
+    /// SELinux is on, and labels are not set here yet.
+    #[error(
+        "selinux_options {label:?}: copepod cannot set SELinux labels yet; leave selinux_options empty or turn SELinux off on this node"
+    )]
+    SelinuxUnsupported {
+        /// As asked for.
+        label: String,
+    },
+    /// SELinux is on, and volumes are not relabelled here yet.
+    #[error(
+        "mount {path}: copepod cannot relabel volumes for SELinux yet; unset selinux_relabel or turn SELinux off on this node"
+    )]
+    RelabelUnsupported {
+        /// Where in the container.
+        path: String,
+    },
     /// Neither request nor image say what to run.
     #[error("no command: neither the container nor its image has one; set command or args")]
     NoCommand,
@@ -188,7 +206,9 @@ impl OciError {
             | Self::SeccompMalformed { .. }
             | Self::SeccompUnsupported { .. } => Kind::InvalidArgument,
             Self::NoPidNamespace => Kind::FailedPrecondition,
-            Self::AppArmorUnsupported { .. } => Kind::Unimplemented,
+            Self::AppArmorUnsupported { .. } | Self::SelinuxUnsupported { .. } | Self::RelabelUnsupported { .. } => {
+                Kind::Unimplemented
+            }
             Self::SeccompNotRead { .. }
             | Self::DeviceUnresolved { .. }
             | Self::ProcessUnreadable { .. }
@@ -207,6 +227,8 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Spec, OciError> {
         return Err(OciError::PodNotPrivileged);
     }
     apparmor(security.apparmor.as_ref(), security.privilege, inputs.host)?;
+    selinux(security.selinux.as_deref(), inputs.host)?;
+    relabel(inputs)?;
     let caps = capability::sets(&security.capabilities, security.privilege, inputs.host)?;
     let mut linux = linux::build(inputs)?;
     linux.set_seccomp(seccomp_of(inputs, caps)?);
@@ -319,6 +341,35 @@ fn apparmor(profile: Option<&Profile>, privilege: Privilege, host: &Host) -> Res
         true => OciError::AppArmorUnsupported { profile },
         false => OciError::AppArmorOff { profile },
     })
+}
+
+/// Of a pod that is to be run: its label would be that of everything in it.
+///
+/// # Errors
+/// SELinux is on and a label is asked for.
+pub fn check_pod(spec: &PodSpec, host: &Host) -> Result<(), OciError> {
+    selinux(spec.security.selinux.as_deref(), host)
+}
+
+fn selinux(label: Option<&str>, host: &Host) -> Result<(), OciError> {
+    match label {
+        Some(label) if host.selinux => Err(OciError::SelinuxUnsupported {
+            label: label.to_owned(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Where SELinux is on, a volume without its label cannot be read by a confined process: not a thing to leave out in
+/// silence.
+fn relabel(inputs: &Inputs<'_>) -> Result<(), OciError> {
+    let asked = inputs.spec.mounts.iter().find(|mount| mount.selinux_relabel);
+    match asked {
+        Some(mount) if inputs.host.selinux => Err(OciError::RelabelUnsupported {
+            path: mount.container_path.clone(),
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The init has no image in which a name could be looked up: a request for a pod carries numbers only.

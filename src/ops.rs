@@ -256,6 +256,7 @@ pub(crate) struct Inner {
     container_names: Names<ContainerId>,
     users: user::Cache,
     early: Early,
+    records: Records,
     verbs: TaskTracker,
     /// Cancelled when the daemon is to end.
     closing: CancellationToken,
@@ -277,6 +278,15 @@ impl Inner {
         // Last: what the verbs recorded is on disk, and the lock is free for the next daemon.
         self.state.clone().close().await;
     }
+}
+
+/// Whether the store could be read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// What no record needs, nobody needs.
+    Whole,
+    /// Some were set aside: what looks unneeded may be what one of them is about.
+    SomeUnreadable,
 }
 
 impl Ops {

@@ -139,7 +139,12 @@ impl Snapshots {
     /// It cannot be renamed away.
     pub async fn remove(&self, id: &ContainerId) -> Result<(), SnapshotError> {
         self.meter.forget(id);
-        if let Some(gone) = overlay::rename_away(&self.root, id.as_str())? {
+        let (root, name) = (self.root.clone(), id.to_string());
+        let renamed = spawn_blocking(move || overlay::rename_away(&root, &name)).await;
+        let renamed = renamed.map_err(|_| SnapshotError::CutOff {
+            path: self.root.join(id.as_str()),
+        })?;
+        if let Some(gone) = renamed? {
             drop(spawn_blocking(move || overlay::remove_gone(&gone)));
         }
         Ok(())

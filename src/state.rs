@@ -5,6 +5,8 @@
 
 mod db;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod migrate;
 mod record;
 #[cfg(test)]

@@ -52,6 +52,8 @@ pub fn facts() -> Result<Facts, HostError> {
             cgroup_v2: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with('Y')),
+            // There whenever selinuxfs is mounted, that is, whenever SELinux is on (selinux(8)).
+            selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             last_cap: read("/proc/sys/kernel/cap_last_cap")?.parse().unwrap_or(40),
             own_caps: own_caps(&read("/proc/self/status")?),
             host_devices: device::all().map_err(|source| HostError::Read { path: "/dev", source })?,

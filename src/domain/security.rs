@@ -41,6 +41,9 @@ pub struct PodSecurity {
     pub seccomp: Profile,
     /// AppArmor of the pod's init; `None` is the default profile where AppArmor is on.
     pub apparmor: Option<Profile>,
+    /// SELinux label asked for, `user:role:type:level`; `None` when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selinux: Option<String>,
 }
 
 /// How supplemental groups are made (CRI `SupplementalGroupsPolicy`).
@@ -119,4 +122,7 @@ pub struct Security {
     pub seccomp: Profile,
     /// AppArmor; `None` is the default profile where AppArmor is on.
     pub apparmor: Option<Profile>,
+    /// SELinux label asked for, `user:role:type:level`; `None` when nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selinux: Option<String>,
 }

@@ -2,6 +2,7 @@
 //! chains their results, and undoes in reverse order. The list a pod was attached with is kept with its attachment, so
 //! that teardown does not depend on files that may have changed.
 
+mod bandwidth;
 mod config;
 mod plugin;
 
@@ -65,6 +66,10 @@ impl Cni {
         found
     }
 
+    pub(super) fn check(&self) -> Result<(), NetworkError> {
+        self.rescan().map(drop)
+    }
+
     pub(super) fn ready(&self) -> Result<(), NotReady> {
         self.current
             .lock()
@@ -73,15 +78,22 @@ impl Cni {
             .map(drop)
     }
 
-    pub(super) async fn attach(&self, attach: &Attach) -> Result<Attachment, NetworkError> {
-        let list = self.rescan()?;
-        let invocation = Invocation::of_attach(attach);
+    /// As [`Cni::rescan`], where its disk may stall: off the async workers.
+    async fn look(self: &Arc<Self>) -> Result<Arc<NetworkList>, NetworkError> {
+        let cni = Arc::clone(self);
+        super::blocking(move || cni.rescan()).await
+    }
+
+    pub(super) async fn attach(self: &Arc<Self>, attach: &Attach) -> Result<Attachment, NetworkError> {
+        let list = self.look().await?;
+        let invocation = Invocation::of_attach(attach)?;
+        list.can_do(&invocation)?;
         match self.add(&list, &invocation).await {
             Ok(attachment) => Ok(attachment),
             Err(cause) => {
                 // The spec asks for DEL after a failed ADD; what DEL says is no news to the caller.
                 if let Err(left) = self.delete(&list, &invocation, None).await {
-                    tracing::warn!(pod = %attach.pod, error = %chain(&left), "CNI DEL after a failed ADD failed as well");
+                    tracing::warn!(pod = %attach.pod, error = chain(&left), "CNI DEL after a failed ADD failed as well");
                 }
                 Err(cause)
             }
@@ -120,14 +132,14 @@ impl Cni {
         })
     }
 
-    pub(super) async fn detach(&self, detach: &Detach) -> Result<(), NetworkError> {
+    pub(super) async fn detach(self: &Arc<Self>, detach: &Detach) -> Result<(), NetworkError> {
         let list = match detach
             .attachment
             .as_ref()
             .filter(|attachment| !attachment.cni_config.is_empty())
         {
             Some(attachment) => Arc::new(config::parse_stored(&attachment.cni_config)?),
-            None => match self.rescan() {
+            None => match self.look().await {
                 Ok(list) => list,
                 // Attached to nothing we know of, with no configuration to undo: nothing was ever done.
                 Err(NetworkError::NoConfig(_)) => return Ok(()),
@@ -173,7 +185,7 @@ async fn watch(cni: Weak<Cni>) {
         tick.tick().await;
         let Some(cni) = cni.upgrade() else { return };
         let before = cni.ready();
-        let _told_by_status = cni.rescan();
+        let _told_by_status = cni.look().await;
         let after = cni.ready();
         if before != after {
             match after {
@@ -181,6 +193,15 @@ async fn watch(cni: Weak<Cni>) {
                 Err(why) => tracing::warn!(error = %why.message, "the CNI network is not ready"),
             }
         }
+    }
+}
+
+/// For the fuzz targets: reads `text` as everything that comes from a CNI file or plugin.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(text: &str) {
+    let _list = config::parse_stored(text);
+    if let Ok(result) = serde_json::from_str(text) {
+        let _addresses = config::addresses(&result);
     }
 }
 

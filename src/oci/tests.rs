@@ -19,6 +19,7 @@ pub(super) fn host() -> Host {
     Host {
         cgroup_v2: false,
         apparmor: false,
+        selinux: false,
         last_cap: 40,
         own_caps: (1 << 41) - 1,
         host_devices: vec![DeviceNode {
@@ -76,6 +77,7 @@ fn pod() -> Pod {
                 readonly_rootfs: true,
                 seccomp: Profile::RuntimeDefault,
                 apparmor: None,
+                selinux: None,
             },
             overhead: Resources::default(),
             resources: Resources::default(),
@@ -131,6 +133,7 @@ fn container() -> ContainerSpec {
             readonly_paths: vec!["/proc/sys".into()],
             seccomp: Profile::Unconfined,
             apparmor: None,
+            selinux: None,
         },
         identity: identity(),
     }
@@ -428,6 +431,19 @@ fn volume(path: &str, access: Access) -> Mount {
         selinux_relabel: true,
         propagation: Propagation::Private,
     }
+}
+
+#[test]
+fn a_recursively_read_only_volume_is_one_for_the_shim_too() {
+    let mut case = Case::new();
+    case.spec.mounts = vec![volume("/data", Access::ReadOnlyTree)];
+    let spec = case.build().unwrap();
+    let mounts = spec.mounts().as_ref().unwrap();
+    let data = mounts
+        .iter()
+        .find(|mount| mount.destination().ends_with("data"))
+        .unwrap();
+    assert_eq!(data.options().as_deref().unwrap(), ["rbind", "rprivate", "rro"]);
 }
 
 #[test]

@@ -196,11 +196,7 @@ async fn oci_spec(
 ) -> Result<Vec<u8>, Failure> {
     let pod = entry.pod();
     let (pid_mode, pid_namespace) = pid_namespace(ops, entry, &container.spec).await?;
-    let spec = container.spec.clone();
-    let looked_up = tokio::task::spawn_blocking(move || host_files::look_up(&spec));
-    let host_files = looked_up
-        .await
-        .map_err(|error| Failure::caused(Kind::Internal, "look for what the container names on the host", error))??;
+    let host_files = on_host(&container.spec, host_files::look_up).await?;
     let inputs = oci::Inputs {
         pod: &pod,
         spec: &container.spec,
@@ -215,7 +211,18 @@ async fn oci_spec(
         host: &ops.config.host,
     };
     let spec = oci::build(&inputs).map_err(|error| driver::oci("describe the container", error))?;
+    on_host(&container.spec, host_files::make_sources).await?;
     serde_json::to_vec(&spec).map_err(|error| Failure::caused(Kind::Internal, "write the container's spec", error))
+}
+
+/// What touches the host's files, which may lie on a slow server.
+async fn on_host<T: Send + 'static>(
+    spec: &ContainerSpec,
+    work: fn(&ContainerSpec) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let spec = spec.clone();
+    let done = tokio::task::spawn_blocking(move || work(&spec)).await;
+    done.map_err(|error| Failure::caused(Kind::Internal, "look for what the container names on the host", error))?
 }
 
 /// The PID namespace to join, and the mode that this amounts to (contract §5.1, §19).

@@ -34,7 +34,9 @@ pub(crate) fn network(doing: impl Into<String>, error: NetworkError) -> Failure 
     let kind = match &error {
         NetworkError::Exhausted { .. } | NetworkError::Full { .. } => Kind::ResourceExhausted,
         // The request asks for it, so the request is what has to change.
-        NetworkError::Unsupported { .. } => Kind::InvalidArgument,
+        NetworkError::Unsupported { .. } | NetworkError::NoCapability { .. } | NetworkError::Bandwidth { .. } => {
+            Kind::InvalidArgument
+        }
         NetworkError::Subnet { .. }
         | NetworkError::Bridge { .. }
         | NetworkError::Foreign { .. }

@@ -3,13 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::base::error::chain;
 use crate::domain::filter::ContainerFilter;
-use crate::ops::Inner;
+use crate::ops::{Inner, Records};
 use crate::state::Change;
 
 /// Removes unneeded layers. Skipped while an image is being pulled, whose layers may be among them: the pull comes back
-/// here when it is done. What fails is logged and left for the sweep at the next start.
+/// here when it is done. What fails is logged and left for the sweep at the next start. Nothing is removed while records
+/// are unreadable: a layer may be needed by one of them.
 pub(crate) async fn layers(ops: &Arc<Inner>) {
+    if ops.records == Records::SomeUnreadable {
+        tracing::debug!("layers are kept while some records cannot be read");
+        return;
+    }
     ops.images.look_again.store(true, Ordering::SeqCst);
     while ops.images.look_again.load(Ordering::SeqCst) {
         // Whoever holds it looks at the mark when it is done.
@@ -43,7 +49,7 @@ async fn remove_unneeded(ops: &Arc<Inner>) {
     }
     for layer in unneeded {
         if let Err(error) = ops.image.remove_layer(&layer.dir).await {
-            tracing::warn!(layer = %layer.diff_id, %error, "layer stays on disk until the next start");
+            tracing::warn!(layer = %layer.diff_id, error = chain(&error), "layer stays on disk until the next start");
         }
     }
 }

@@ -33,14 +33,11 @@ pub(crate) struct HostFiles {
     pub(crate) seccomp: Option<SeccompProfile>,
 }
 
-/// Looks everything up, and makes missing volume sources (directories, 0755, as both reference runtimes do).
+/// Looks everything up; makes nothing.
 ///
 /// # Errors
 /// `InvalidArgument` names the path.
 pub(crate) fn look_up(spec: &ContainerSpec) -> Result<HostFiles, Failure> {
-    for mount in &spec.mounts {
-        make_source(&mount.host_path)?;
-    }
     let mut devices = Vec::new();
     for asked in &spec.devices {
         let found = device::at(&asked.host_path, Path::new(&asked.container_path), &asked.permissions);
@@ -52,6 +49,15 @@ pub(crate) fn look_up(spec: &ContainerSpec) -> Result<HostFiles, Failure> {
         (Profile::Localhost(_), Privilege::Privileged) | (Profile::RuntimeDefault | Profile::Unconfined, _) => None,
     };
     Ok(HostFiles { devices, seccomp })
+}
+
+/// Makes missing volume sources (directories, 0755, as both reference runtimes do). They are the host's, so they are not
+/// undone; hence last, when the request itself is known to be sound.
+///
+/// # Errors
+/// `InvalidArgument` names the path.
+pub(crate) fn make_sources(spec: &ContainerSpec) -> Result<(), Failure> {
+    spec.mounts.iter().try_for_each(|mount| make_source(&mount.host_path))
 }
 
 fn make_source(path: &Path) -> Result<(), Failure> {

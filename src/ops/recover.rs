@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::clock::Timestamp;
+use crate::base::error::chain;
 use crate::base::id::{ContainerId, PodId};
 use crate::domain::container::{Container, ContainerState, Exit};
 use crate::domain::error::{Failure, Kind};
@@ -21,7 +22,7 @@ use crate::ops::images::Images;
 use crate::ops::names::Names;
 use crate::ops::table::{ContainerEntry, PodEntry, PodInit, Table};
 use crate::ops::{
-    Config, Drivers, Inner, create_container, driver, pod_files, pod_init, run_pod, stop_pod, user, watch,
+    Config, Drivers, Inner, Records, create_container, driver, pod_files, pod_init, run_pod, stop_pod, user, watch,
 };
 use crate::runtime::{Adopted, TaskEnd};
 use crate::state::{Change, Intent, Recorded};
@@ -64,6 +65,11 @@ pub(crate) async fn open(config: Config, drivers: Drivers) -> Result<Arc<Inner>,
         container_names: Names::new(),
         users: user::Cache::default(),
         early: watch::Early::default(),
+        records: if quarantined.is_empty() {
+            Records::Whole
+        } else {
+            Records::SomeUnreadable
+        },
         verbs: TaskTracker::new(),
         closing: CancellationToken::new(),
     });
@@ -73,12 +79,18 @@ pub(crate) async fn open(config: Config, drivers: Drivers) -> Result<Arc<Inner>,
         intents,
         quarantined,
     };
-    if let Err(failure) = bring_together(&ops, written).await {
-        // A start that fails leaves nothing that the next one would not make anyway.
-        ops.give_back().await;
-        return Err(failure);
-    }
+    let begun = match bring_together(&ops, written).await {
+        Ok(begun) => begun,
+        Err(failure) => {
+            // A start that fails leaves nothing that the next one would not make anyway.
+            ops.give_back().await;
+            return Err(failure);
+        }
+    };
     tokio::spawn(watch::run(Arc::downgrade(&ops), exits));
+    let begun = begun.iter().filter_map(|id| ops.table.exact_pod(id.as_str()));
+    let begun = begun.filter(|entry| !stop_pod::is_stopped(&ops, &entry.pod()));
+    stop_pod::finish_begun(&ops, begun.collect());
     Ok(ops)
 }
 
@@ -90,7 +102,8 @@ struct Written {
     quarantined: Vec<String>,
 }
 
-async fn bring_together(ops: &Arc<Inner>, written: Written) -> Result<(), Failure> {
+/// Returns the pods whose stop had begun.
+async fn bring_together(ops: &Arc<Inner>, written: Written) -> Result<Vec<PodId>, Failure> {
     let Written {
         pods,
         containers,
@@ -105,6 +118,12 @@ async fn bring_together(ops: &Arc<Inner>, written: Written) -> Result<(), Failur
         .map_err(|error| driver::runtime("list the bundles", error))?
         .into_iter()
         .collect();
+    // As recorded, not as found: a pod that only the host's state makes unready keeps what runs in it.
+    let begun: Vec<_> = pods
+        .iter()
+        .filter(|pod| pod.state == PodState::NotReady)
+        .map(|pod| pod.id.clone())
+        .collect();
     each(pods, |pod| adopt_pod(ops, pod, &bundles)).await;
     each(containers, |container| adopt_container(ops, container)).await;
     if quarantined.is_empty() {
@@ -116,7 +135,7 @@ async fn bring_together(ops: &Arc<Inner>, written: Written) -> Result<(), Failur
             "some records cannot be read: nothing is swept until they are repaired or removed"
         );
     }
-    Ok(())
+    Ok(begun)
 }
 
 async fn each<T, F: Future<Output = ()>>(items: Vec<T>, what: impl FnMut(T) -> F) {
@@ -258,7 +277,9 @@ async fn ask(ops: &Inner, id: &ContainerId) -> Found {
             Ok(Adopted::Running(task, pid, since)) => return Found::Running(task, pid, since),
             Ok(Adopted::Ended(end)) => return Found::Ended(end),
             Ok(Adopted::Lost) => return Found::Lost,
-            Err(error) => tracing::warn!(container = %id, attempt, %error, "the shim could not be asked"),
+            Err(error) => {
+                tracing::warn!(container = %id, attempt, error = chain(&error), "the shim could not be asked")
+            }
         }
     }
     Found::Unclear
@@ -302,7 +323,12 @@ async fn adopt_container(ops: &Arc<Inner>, container: Container) {
         ops.container_names.take(&key, entry.id.clone());
     }
     let ended = matches!(container.state, ContainerState::Exited(_));
-    let found = match (ended, container.boot_id == ops.config.boot_id) {
+    let same_boot = container.boot_id == ops.config.boot_id;
+    if ended && same_boot && ops.runtime.has_shim(&entry.id) {
+        // The daemon died between recording the end and telling the shim to go.
+        clean_up(ops, &container).await;
+    }
+    let found = match (ended, same_boot) {
         (true, _) | (_, false) => Found::Lost,
         (false, true) => ask(ops, &entry.id).await,
     };
@@ -361,13 +387,16 @@ async fn settle_later(ops: &Arc<Inner>, entry: &ContainerEntry) {
 
 async fn clean_up(ops: &Inner, container: &Container) {
     if let Err(error) = ops.runtime.cleanup(&container.id, &container.cgroup).await {
-        tracing::warn!(container = %container.id, %error, "processes or files stay until the container is removed");
+        tracing::warn!(container = %container.id, error = chain(&error), "processes or files stay until the container is removed");
     }
 }
 
-/// Removes what nobody has recorded: bundles, pods' files and pins under our `state`, writable layers and layers under
+/// Removes what nobody has recorded: shims without a bundle, bundles, pods' files and pins under our `state`, writable layers and layers under
 /// our `root`.
 async fn sweep(ops: &Arc<Inner>, bundles: BTreeSet<ContainerId>) -> Result<(), Failure> {
+    if let Err(error) = ops.runtime.end_strays().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the next start tries again");
+    }
     let orphans = bundles
         .into_iter()
         .filter(|id| ops.table.exact_container(id).is_none() && ops.table.exact_pod(id.as_str()).is_none());
@@ -393,7 +422,7 @@ async fn sweep_bundle(ops: &Arc<Inner>, id: ContainerId) {
     let cgroup = ops.runtime.bundle_cgroup(&id).unwrap_or_default();
     tracing::info!(container = %id, cgroup, "removing what no record knows");
     if let Err(error) = ops.runtime.cleanup(&id, &cgroup).await {
-        tracing::warn!(container = %id, %error, "the next start tries again");
+        tracing::warn!(container = %id, error = chain(&error), "the next start tries again");
     }
 }
 
@@ -406,11 +435,11 @@ async fn sweep_pod(ops: &Arc<Inner>, pod: &PodId) {
         uts: Some(ops.pin_path(pod, "uts")),
     };
     if let Err(error) = stop_pod::unpin(ops, &pins).await {
-        tracing::warn!(%pod, %error, "the next start tries again");
+        tracing::warn!(%pod, error = chain(&error), "the next start tries again");
         return;
     }
     if let Err(error) = pod_files::remove(&ops.config, pod) {
-        tracing::warn!(%pod, %error, "the next start tries again");
+        tracing::warn!(%pod, error = chain(&error), "the next start tries again");
     }
 }
 

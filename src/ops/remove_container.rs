@@ -1,12 +1,18 @@
 //! RemoveContainer: kill if it runs, free what it has, forget it. Its log stays: that is kubelet's (contract §4).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::MutexGuard;
 
 use crate::domain::error::{Failure, Kind};
+use crate::ops::stage::stage;
+use crate::ops::stop_pod::CLEANUP_DEADLINE;
 use crate::ops::table::ContainerEntry;
 use crate::ops::{Inner, StopMode, create_container, driver, gc, stop_container};
+
+/// One rename; its files go in the background.
+const LAYER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The runbook.
 pub(crate) async fn remove(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
@@ -36,11 +42,17 @@ pub(crate) async fn remove_locked(
     }
     stop_container::stop_entry(ops, entry, StopMode::Now).await?;
     let container = entry.container();
-    let cleaned = ops.runtime.cleanup(&entry.id, &container.cgroup).await;
-    cleaned.map_err(|error| driver::runtime(format!("free the processes of container {}", entry.id), error))?;
+    stage("free processes", CLEANUP_DEADLINE, async {
+        let cleaned = ops.runtime.cleanup(&entry.id, &container.cgroup).await;
+        cleaned.map_err(|error| driver::runtime(format!("free the processes of container {}", entry.id), error))
+    })
+    .await?;
     entry.set_task(None);
-    let removed = ops.snapshot.remove(&entry.id).await;
-    removed.map_err(|error| driver::snapshot(format!("free the writable layer of container {}", entry.id), error))?;
+    stage("free writable layer", LAYER_DEADLINE, async {
+        let removed = ops.snapshot.remove(&entry.id).await;
+        removed.map_err(|error| driver::snapshot(format!("free the writable layer of container {}", entry.id), error))
+    })
+    .await?;
     ops.delete_container(entry).await?;
     ops.table.remove_container(&entry.id);
     if let Some(pod) = ops.table.exact_pod(container.pod.as_str()) {

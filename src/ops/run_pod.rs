@@ -11,6 +11,7 @@ use crate::domain::error::{Failure, Kind};
 use crate::domain::pod::{NamespaceMode, Pins, Pod, PodSpec, PodState};
 use crate::domain::security::Sysctls;
 use crate::network::Attach;
+use crate::oci;
 use crate::ops::names::Claim;
 use crate::ops::stage::stage;
 use crate::ops::table::{PodEntry, PodInit};
@@ -91,6 +92,9 @@ async fn build(ops: &Arc<Inner>, pod: &mut Pod, undo: &mut Undo) -> Result<Optio
         pod_files::mount_shm(&ops.config, &pod.id).map_err(files)?;
     }
     if let Some(netns) = pod.pins.net.clone() {
+        // Before the undo: without a usable configuration nothing is attached, and nothing could be detached either.
+        let usable = ops.network.check();
+        usable.map_err(|error| driver::network("give the pod its network", error))?;
         let (at, detach) = (Arc::clone(ops), stop_pod::detach_of(&ops.config, pod));
         undo.push("network", async move { at.network.detach(&detach).await });
         let attached = stage("network", NETWORK_DEADLINE, attach(ops, pod, netns)).await?;
@@ -113,6 +117,7 @@ async fn build(ops: &Arc<Inner>, pod: &mut Pod, undo: &mut Undo) -> Result<Optio
 
 /// The pod as it will be.
 fn describe(ops: &Inner, spec: PodSpec) -> Result<Pod, Failure> {
+    oci::check_pod(&spec, &ops.config.host).map_err(|error| driver::oci("describe the pod", error))?;
     let id = PodId::generate();
     let on_host = spec.namespaces.network == NamespaceMode::Node;
     let effective_hostname = match (on_host, spec.hostname.as_str()) {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -10,9 +11,17 @@ use crate::domain::container::ContainerState;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::pod::{Pins, Pod, PodState};
 use crate::network::Detach;
+use crate::ops::stage::stage;
 use crate::ops::table::{ContainerEntry, PodEntry};
 use crate::ops::{Config, Inner, StopMode, driver, pod_files, pod_init, stop_container};
 use crate::runtime::RuntimeError;
+
+/// Killing a cgroup and its shim is bounded by the drivers below this (seconds, a few steps).
+pub(crate) const CLEANUP_DEADLINE: Duration = Duration::from_secs(60);
+/// As when attaching: a plugin that waits for its daemon may take one or two minutes, and there may be several.
+const DETACH_DEADLINE: Duration = Duration::from_secs(150);
+/// A few umounts.
+const UNPIN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The runbook.
 pub(crate) async fn stop(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
@@ -25,11 +34,11 @@ pub(crate) async fn stop(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
 
 /// The same, for who holds the pod's lock.
 pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<(), Failure> {
-    let before = entry.pod();
-    if is_stopped(ops, &before) {
+    if is_stopped(ops, &entry.pod()) {
         return Ok(());
     }
-    let pod = entry.update(|pod| pod.state = PodState::NotReady);
+    let before = end_ready(ops, entry).await?;
+    let pod = Arc::clone(&before);
     let mut failures = stop_containers(ops, entry).await;
     if let Err(failure) = remove_init(ops, entry, &pod).await {
         failures.push(failure);
@@ -41,8 +50,12 @@ pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<()
                 pod.attachment = None;
                 pod.network_owed = false;
             });
-            match unpin(ops, &pod.pins).await {
-                Err(error) => failures.push(driver::runtime("let go of the pod's namespaces", error)),
+            let unpinned = stage("unpin namespaces", UNPIN_DEADLINE, async {
+                let unpinned = unpin(ops, &pod.pins).await;
+                unpinned.map_err(|error| driver::runtime("let go of the pod's namespaces", error))
+            });
+            match unpinned.await {
+                Err(failure) => failures.push(failure),
                 Ok(()) => drop(entry.update(|pod| pod.pins = Pins::default())),
             }
         }
@@ -57,8 +70,41 @@ pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<()
     first_of(failures)
 }
 
+/// Records that the pod is not ready before anything of it is taken down: a daemon that dies in between must not come
+/// back to a ready pod without its network. The next start finishes what this began.
+async fn end_ready(ops: &Inner, entry: &PodEntry) -> Result<Arc<Pod>, Failure> {
+    if entry.pod().state == PodState::NotReady {
+        return Ok(entry.pod());
+    }
+    let ready_again = entry.pod();
+    let pod = entry.update(|pod| pod.state = PodState::NotReady);
+    if let Err(failure) = ops.save_pod(entry).await {
+        // Nothing was touched yet: it is as ready as its record says.
+        entry.update(|pod| pod.state = ready_again.state);
+        return Err(failure);
+    }
+    Ok(pod)
+}
+
+/// Finishes stops that a daemon before this one had begun, in the background: a plugin may take a minute. Each is tried
+/// once; what fails is owed to the next StopPodSandbox or RemovePodSandbox, as after any failed stop.
+pub(crate) fn finish_begun(ops: &Arc<Inner>, pods: Vec<Arc<PodEntry>>) {
+    for entry in pods {
+        let at = Arc::clone(ops);
+        ops.verbs.spawn(async move {
+            let _alone = entry.lifecycle.write().await;
+            if at.table.exact_pod(entry.id.as_str()).is_none() {
+                return;
+            }
+            if let Err(failure) = Box::pin(stop_locked(&at, &entry)).await {
+                tracing::warn!(pod = %entry.id, error = failure.chain(), "a stop begun before this start is not finished");
+            }
+        });
+    }
+}
+
 /// Nothing of the pod runs or is held any more.
-fn is_stopped(ops: &Inner, pod: &Pod) -> bool {
+pub(crate) fn is_stopped(ops: &Inner, pod: &Pod) -> bool {
     let over = |state: &ContainerState| matches!(state, ContainerState::Exited(_));
     pod.state == PodState::NotReady
         && !pod.network_owed
@@ -81,8 +127,11 @@ async fn end(ops: &Arc<Inner>, entry: &Arc<ContainerEntry>) -> Result<(), Failur
     let container = entry.container();
     if container.state == ContainerState::Created {
         // Its process waits at the gate, holding the pod's namespaces; it stays created, and is removed as such.
-        let cleanup = ops.runtime.cleanup(&container.id, &container.cgroup).await;
-        return cleanup.map_err(|error| driver::runtime(format!("end container {}", container.id), error));
+        return stage("end container", CLEANUP_DEADLINE, async {
+            let cleanup = ops.runtime.cleanup(&container.id, &container.cgroup).await;
+            cleanup.map_err(|error| driver::runtime(format!("end container {}", container.id), error))
+        })
+        .await;
     }
     stop_container::stop_entry(ops, entry, StopMode::Now).await
 }
@@ -92,7 +141,12 @@ async fn remove_init(ops: &Inner, entry: &PodEntry, pod: &Pod) -> Result<(), Fai
     if init.is_none() && !pod_init::is_wanted(&pod.spec) {
         return Ok(());
     }
-    pod_init::remove(ops, &pod.id, &pod.spec).await?;
+    stage(
+        "end pod init",
+        CLEANUP_DEADLINE,
+        pod_init::remove(ops, &pod.id, &pod.spec),
+    )
+    .await?;
     *init = None;
     Ok(())
 }
@@ -101,8 +155,11 @@ async fn detach(ops: &Inner, pod: &Pod) -> Result<(), Failure> {
     if !pod.network_owed {
         return Ok(());
     }
-    let detached = ops.network.detach(&detach_of(&ops.config, pod)).await;
-    detached.map_err(|error| driver::network("take the pod's network down", error))
+    stage("detach network", DETACH_DEADLINE, async {
+        let detached = ops.network.detach(&detach_of(&ops.config, pod)).await;
+        detached.map_err(|error| driver::network("take the pod's network down", error))
+    })
+    .await
 }
 
 /// What the network driver is told to take down.
@@ -118,6 +175,7 @@ pub(crate) fn detach_of(config: &Config, pod: &Pod) -> Detach {
         netns: pod.pins.net.clone().filter(|path| alive(path)),
         attachment: pod.attachment.clone(),
         ports: pod.spec.ports.clone(),
+        annotations: pod.spec.annotations.clone(),
     }
 }
 

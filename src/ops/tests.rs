@@ -131,6 +131,7 @@ impl World {
             host: Host {
                 cgroup_v2: false,
                 apparmor: false,
+                selinux: false,
                 last_cap: 40,
                 own_caps: 0x1ff_ffff_ffff,
                 host_devices: vec![],

@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod breaker;
 mod cancelled;
 mod container;
 mod crictl;

@@ -15,8 +15,10 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::cgroup::{ExecCgroup, Removal};
-use crate::child::{self, Execed, Launch, Stdio};
+use crate::cgroup::exec::ExecCgroup;
+use crate::cgroup::remove::Removal;
+use crate::child::launch::Launch;
+use crate::child::{self, Execed, Stdio};
 use crate::io::note::{chain, note};
 use crate::io::pipes::Pipe;
 use crate::ops::create::{fallbacks, null};
@@ -28,6 +30,8 @@ use crate::task::Ended;
 
 /// How long streams wait for a client.
 const PARKED: Duration = Duration::from_secs(30);
+/// How much later than its caller the shim ends an exec that is over its time.
+const LATE: Duration = Duration::from_secs(2);
 /// How many ended execs are remembered.
 const REMEMBERED: usize = 32;
 /// Longest exec id, in bytes; the caller's own ids are 64.
@@ -40,6 +44,16 @@ pub(crate) enum Stdin {
     Pipe,
     /// `/dev/null`.
     Null,
+}
+
+/// What an exec's caller wants besides its process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// Its standard input.
+    pub(crate) stdin: Stdin,
+    /// When its caller kills it. If the caller has died by then the shim does it, a moment later: a probe must not go
+    /// on for ever because the daemon was killed.
+    pub(crate) limit: Option<Duration>,
 }
 
 /// All execs of a container.
@@ -165,8 +179,8 @@ impl Execs {
 ///
 /// # Errors
 /// The container does not run, the id is in use, or the process could not be started: then nothing of it is left.
-pub(crate) async fn exec(shim: Arc<Shim>, id: String, process: Vec<u8>, stdin: Stdin) -> Result<i32, OpError> {
-    let (pid, mut launch) = fork(&shim, &id, &process, stdin)?;
+pub(crate) async fn exec(shim: Arc<Shim>, id: String, process: Vec<u8>, wish: Wish) -> Result<i32, OpError> {
+    let (pid, mut launch) = fork(&shim, &id, &process, wish)?;
     drop(process);
     let error = match next_station(&mut launch).await {
         Ok(_running) => {
@@ -185,7 +199,7 @@ pub(crate) async fn exec(shim: Arc<Shim>, id: String, process: Vec<u8>, stdin: S
 }
 
 /// The part without a pause: nobody else runs between the fork and the registration of its exit.
-fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], stdin: Stdin) -> Result<(i32, Launch), OpError> {
+fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], wish: Wish) -> Result<(i32, Launch), OpError> {
     let container = shim.running("exec")?;
     if id.is_empty() || id.len() > LONGEST_ID {
         return Err(OpError::Invalid("an exec id has 1 to 128 bytes"));
@@ -194,7 +208,7 @@ fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], stdin: Stdin) -> Result<(i32
         return Err(OpError::ExecExists(id.to_owned()));
     }
     let process: Process = serde_json::from_slice(process).map_err(|source| OpError::Process { source })?;
-    let (stdio, parked) = streams(&process, stdin)?;
+    let (stdio, parked) = streams(&process, wish.stdin)?;
     let cgroup = match container
         .cgroup
         .exec_child(shim.execs.count.fetch_add(1, Ordering::Relaxed))
@@ -239,7 +253,12 @@ fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], stdin: Stdin) -> Result<(i32
         exit: Arc::clone(&tell),
     };
     shim.execs.table().by_id.insert(id.to_owned(), entry);
-    let following = Following { exit, tell, fetched };
+    let following = Following {
+        exit,
+        tell,
+        fetched,
+        limit: wish.limit,
+    };
     tokio::spawn(follow(Arc::clone(shim), id.to_owned(), following));
     Ok((pid, launch))
 }
@@ -308,18 +327,35 @@ pub(crate) async fn kill(shim: Arc<Shim>, id: String) -> Result<(), OpError> {
     }
 }
 
-/// Follows an exec to its end, and gives up streams that nobody fetches.
+/// Follows an exec to its end, gives up streams that nobody fetches, and ends what is over its time.
 async fn follow(shim: Arc<Shim>, id: String, following: Following) {
-    let Following { exit, tell, fetched } = following;
-    let deadline = Instant::now() + PARKED;
+    let Following {
+        exit,
+        tell,
+        fetched,
+        limit,
+    } = following;
+    let begun = Instant::now();
+    let deadline = begun + PARKED;
+    let overdue = limit.and_then(|limit| begun.checked_add(limit + LATE));
+    let mut steps = [(Some(deadline), give_up as fn(&Shim, &str)), (overdue, end_overdue)];
+    steps.sort_unstable_by_key(|(at, _)| at.unwrap_or(deadline));
     let mut exit = pin!(exit);
-    let mut ended = timeout_at(deadline, &mut exit).await.ok();
-    if ended.is_none() {
-        give_up(&shim, &id);
-        ended = Some(exit.await);
+    let mut ended = None;
+    for (at, step) in steps {
+        let Some(at) = at else { continue };
+        ended = timeout_at(at, &mut exit).await.ok();
+        if ended.is_some() {
+            break;
+        }
+        step(&shim, &id);
     }
+    let ended = match ended {
+        Some(ended) => ended,
+        None => exit.await,
+    };
     // The reaper lives as long as the shim: if it does not answer, the shim is ending.
-    let Some(Ok(ended)) = ended else { return };
+    let Ok(ended) = ended else { return };
     tell.send_replace(Some(ended));
     shim.execs.ended(&id);
     // A short-lived exec's output is still fetched after its end, but not for ever.
@@ -339,9 +375,18 @@ fn give_up(shim: &Shim, id: &str) {
     }
 }
 
+/// Kills an exec whose caller should have done so.
+fn end_overdue(shim: &Shim, id: &str) {
+    if let Some(entry) = shim.execs.remove(id) {
+        note(format_args!("exec {id}: over its time and its caller is gone, killed"));
+        end(entry);
+    }
+}
+
 /// What it takes to follow an exec.
 struct Following {
     exit: oneshot::Receiver<Ended>,
     tell: Arc<watch::Sender<Option<Ended>>>,
     fetched: Arc<Notify>,
+    limit: Option<Duration>,
 }

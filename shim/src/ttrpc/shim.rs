@@ -1,12 +1,13 @@
 //! `copepod.shim.v1.Shim`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use copepod_proto::shim as api;
 use ttrpc::r#async::TtrpcContext;
 
-use crate::ops::exec::Stdin;
+use crate::ops::exec::{Stdin, Wish};
 use crate::ops::{Shim, exec, log};
 use crate::ttrpc::detached;
 use crate::ttrpc::status::refuse;
@@ -22,10 +23,14 @@ impl api::Shim for ShimService {
             exec_id,
             process,
             stdin,
+            limit_ms,
             special_fields: _,
         } = request;
-        let stdin = if stdin { Stdin::Pipe } else { Stdin::Null };
-        let verb = exec::exec(Arc::clone(&self.0), exec_id, process, stdin);
+        let wish = Wish {
+            stdin: if stdin { Stdin::Pipe } else { Stdin::Null },
+            limit: (limit_ms > 0).then(|| Duration::from_millis(limit_ms)),
+        };
+        let verb = exec::exec(Arc::clone(&self.0), exec_id, process, wish);
         let pid = detached(verb).await.map_err(|error| refuse(&error))?;
         Ok(api::ExecResponse {
             pid,

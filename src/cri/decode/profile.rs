@@ -97,12 +97,12 @@ fn localhost(field: &str, reference: &str) -> Result<Profile, Failure> {
     Ok(Profile::Localhost(name.to_owned()))
 }
 
-/// SELinux options are checked and then left: where SELinux is off, as it is wherever copepod runs today, they mean
-/// nothing, and clients set them regardless.
+/// The label asked for, `user:role:type:level`, if any part is. Where SELinux is off it means nothing, and clients set it
+/// regardless; where it is on, `oci` refuses it.
 ///
 /// # Errors
 /// The level is not of the form `s0:c1,c2`.
-pub(super) fn selinux(field: &str, message: Option<wire::SeLinuxOption>) -> Result<(), Failure> {
+pub(super) fn selinux(field: &str, message: Option<wire::SeLinuxOption>) -> Result<Option<String>, Failure> {
     let Some(wire::SeLinuxOption {
         user,
         role,
@@ -110,14 +110,14 @@ pub(super) fn selinux(field: &str, message: Option<wire::SeLinuxOption>) -> Resu
         level,
     }) = message
     else {
-        return Ok(());
+        return Ok(None);
     };
-    for part in [user, role, r#type] {
+    for part in [&user, &role, &r#type] {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         if part.len() > 256 || !part.bytes().all(plain) {
             return Err(invalid(
                 field,
-                format!("has {}", quoted(&part)),
+                format!("has {}", quoted(part)),
                 "use letters, digits, '_', '-' and '.'",
             ));
         }
@@ -129,7 +129,9 @@ pub(super) fn selinux(field: &str, message: Option<wire::SeLinuxOption>) -> Resu
             "write it as s0:c1,c2",
         ));
     }
-    Ok(())
+    let parts = [user, role, r#type, level];
+    let asked = parts.iter().any(|part| !part.is_empty());
+    Ok(asked.then(|| parts.join(":")))
 }
 
 /// `sN[-sN][:cN[.cN][,…]]`

@@ -83,6 +83,13 @@ pub(super) fn decode(field: &str, message: Option<wire::LinuxContainerResources>
             "it counts memory and swap together",
         ));
     }
+    if memory_swap_limit.is_some_and(|swap| swap > 0) && memory_limit.is_none_or(|memory| memory <= 0) {
+        return Err(invalid(
+            &at("memory_swap_limit_in_bytes"),
+            "is set without a memory limit",
+            "it counts memory and swap together: set memory_limit_in_bytes too, or leave both 0",
+        ));
+    }
     Ok(Resources {
         cpu_period: u64::try_from(cpu_period).ok().filter(|period| *period != 0),
         cpu_quota: Some(cpu_quota).filter(|quota| *quota != 0),

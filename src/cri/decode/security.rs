@@ -31,7 +31,6 @@ pub(super) fn pod(
         apparmor,
         supplemental_groups_policy,
     } = message.unwrap_or_default();
-    profile::selinux(&format!("{field}.selinux_options"), selinux_options)?;
     let who = Request {
         user: run_as_user,
         username: String::new(),
@@ -45,6 +44,7 @@ pub(super) fn pod(
         readonly_rootfs,
         seccomp: profile::seccomp(&format!("{field}.seccomp"), seccomp, seccomp_profile_path)?,
         apparmor: profile::apparmor(&format!("{field}.apparmor"), apparmor, String::new())?,
+        selinux: profile::selinux(&format!("{field}.selinux_options"), selinux_options)?,
     };
     let namespaces = namespace::decode(&format!("{field}.namespace_options"), namespace_options, Subject::Pod)?;
     Ok((namespaces, security))
@@ -78,7 +78,6 @@ pub(super) fn container(
         apparmor,
         supplemental_groups_policy,
     } = message.unwrap_or_default();
-    profile::selinux(&format!("{field}.selinux_options"), selinux_options)?;
     let who = Request {
         user: run_as_user,
         username: run_as_username,
@@ -95,6 +94,7 @@ pub(super) fn container(
         readonly_paths: path::list(&format!("{field}.readonly_paths"), readonly_paths)?,
         seccomp: profile::seccomp(&format!("{field}.seccomp"), seccomp, seccomp_profile_path)?,
         apparmor: profile::apparmor(&format!("{field}.apparmor"), apparmor, apparmor_profile)?,
+        selinux: profile::selinux(&format!("{field}.selinux_options"), selinux_options)?,
     };
     let namespaces = namespace::decode(
         &format!("{field}.namespace_options"),

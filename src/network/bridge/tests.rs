@@ -49,6 +49,7 @@ fn a_pod_reaches_the_bridge_and_leaves_nothing() {
         netns: None,
         attachment: Some(given),
         ports: vec![],
+        annotations: attach.annotations.clone(),
     };
     bridge.detach(&detach).unwrap();
     bridge.detach(&detach).unwrap();

@@ -134,6 +134,42 @@ fn parse(text: &str) -> Result<NetworkList, String> {
 }
 
 impl NetworkList {
+    /// Refuses what no plugin of the list would do: a limit or a port that is not there must not look as if it were.
+    ///
+    /// # Errors
+    /// Names the first such thing.
+    pub(super) fn can_do(&self, invocation: &Invocation) -> Result<(), NetworkError> {
+        let host_port = invocation
+            .port_mappings
+            .first()
+            .and_then(|mapping| mapping.get("hostPort"));
+        let asked = [
+            (
+                host_port.map(|port| format!("host port {port}")),
+                "portMappings",
+                "portmap",
+            ),
+            (
+                invocation.bandwidth.as_ref().map(|_| "a bandwidth limit".to_owned()),
+                "bandwidth",
+                "bandwidth",
+            ),
+        ];
+        for (what, capability, plugin) in asked {
+            if let Some(what) = what
+                && !self.plugins.iter().any(|plugin| plugin.has_capability(capability))
+            {
+                return Err(NetworkError::NoCapability {
+                    what,
+                    network: self.name.clone(),
+                    capability,
+                    plugin,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// What a plugin gets on standard input: its part, with name, version, the previous result and what its
     /// capabilities ask for.
     pub(super) fn stdin_of(&self, plugin: &PluginConfig, invocation: &Invocation, previous: Option<&Value>) -> Vec<u8> {
@@ -146,6 +182,13 @@ impl NetworkList {
         let mut runtime = Map::new();
         if plugin.has_capability("portMappings") && !invocation.port_mappings.is_empty() {
             runtime.insert("portMappings".to_owned(), json!(invocation.port_mappings));
+        }
+        if let Some(bandwidth) = invocation
+            .bandwidth
+            .as_ref()
+            .filter(|_| plugin.has_capability("bandwidth"))
+        {
+            runtime.insert("bandwidth".to_owned(), bandwidth.clone());
         }
         if !runtime.is_empty() {
             input.insert("runtimeConfig".to_owned(), Value::Object(runtime));

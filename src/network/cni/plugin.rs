@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::{Attach, Detach, NetworkError};
+use super::bandwidth;
 use super::config::{NetworkList, PluginConfig};
 use crate::base::cmd::{self, Program};
 use crate::domain::network::{PortMapping, Protocol};
@@ -28,10 +29,16 @@ pub(super) struct Invocation {
     args: String,
     /// The `portMappings` capability's value.
     pub(super) port_mappings: Vec<Value>,
+    /// The `bandwidth` capability's value.
+    pub(super) bandwidth: Option<Value>,
 }
 
 impl Invocation {
-    pub(super) fn of_attach(attach: &Attach) -> Self {
+    /// For ADD.
+    ///
+    /// # Errors
+    /// A bandwidth annotation makes no sense.
+    pub(super) fn of_attach(attach: &Attach) -> Result<Self, NetworkError> {
         let Attach {
             pod,
             name,
@@ -39,14 +46,15 @@ impl Invocation {
             uid,
             netns,
             ports,
-            annotations: _,
+            annotations,
         } = attach;
-        Self {
+        Ok(Self {
             container: pod.to_string(),
             netns: netns.display().to_string(),
             args: args_of(pod.as_str(), name, namespace, uid),
             port_mappings: mappings_of(ports),
-        }
+            bandwidth: bandwidth::asked(annotations)?,
+        })
     }
 
     pub(super) fn of_detach(detach: &Detach) -> Self {
@@ -58,6 +66,7 @@ impl Invocation {
             netns,
             attachment: _,
             ports,
+            annotations,
         } = detach;
         Self {
             container: pod.to_string(),
@@ -67,6 +76,8 @@ impl Invocation {
                 .unwrap_or_default(),
             args: args_of(pod.as_str(), name, namespace, uid),
             port_mappings: mappings_of(ports),
+            // What makes no sense was refused at ADD.
+            bandwidth: bandwidth::asked(annotations).ok().flatten(),
         }
     }
 }

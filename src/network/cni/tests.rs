@@ -27,7 +27,7 @@ impl Fixture {
         }
         let list: Vec<Value> = plugins
             .iter()
-            .map(|(name, _)| serde_json::json!({"type": name, "capabilities": {"portMappings": true}}))
+            .map(|(name, _)| serde_json::json!({"type": name, "capabilities": {"portMappings": true, "bandwidth": name.contains("bandwidth")}}))
             .collect();
         let text = serde_json::json!({"cniVersion": "1.0.0", "name": "net", "plugins": list}).to_string();
         fs::write(conf.join("10-net.conflist"), text).unwrap();
@@ -60,7 +60,7 @@ fn detach_of(attach: &Attach, attachment: Option<Attachment>, netns: Option<Path
         uid,
         netns: _,
         ports,
-        annotations: _,
+        annotations,
     } = attach.clone();
     Detach {
         pod,
@@ -70,6 +70,7 @@ fn detach_of(attach: &Attach, attachment: Option<Attachment>, netns: Option<Path
         netns,
         attachment,
         ports,
+        annotations,
     }
 }
 
@@ -99,6 +100,42 @@ async fn add_chains_results_and_del_runs_in_reverse_with_an_empty_path() {
         fixture.calls(),
         "ADD main /run/netns/x\nADD extra /run/netns/x\nDEL extra \nDEL main \n"
     );
+}
+
+#[tokio::test]
+async fn what_no_plugin_can_do_is_refused_by_name_before_any_runs() {
+    let mut attach = attach();
+    attach.annotations = [("kubernetes.io/ingress-bandwidth".to_owned(), "10M".to_owned())].into();
+    let plain = Fixture::new(&[("main", GIVES_IP)]);
+    let error = plain.cni.attach(&attach).await.unwrap_err().to_string();
+    assert!(error.contains("bandwidth") && error.contains("net"), "{error}");
+    assert_eq!(plain.calls(), "");
+    let able = Fixture::new(&[("main", GIVES_IP), ("bandwidth", "cat > $0.in")]);
+    able.cni.attach(&attach).await.unwrap();
+    let given = fs::read_to_string(able.top.path().join("bin/bandwidth.in")).unwrap();
+    let given: Value = serde_json::from_str(&given).unwrap();
+    assert_eq!(
+        given["runtimeConfig"]["bandwidth"],
+        serde_json::json!({"ingressRate": 10_000_000, "ingressBurst": u32::MAX})
+    );
+    attach.annotations = [("kubernetes.io/egress-bandwidth".to_owned(), "fast".to_owned())].into();
+    let error = able.cni.attach(&attach).await.unwrap_err();
+    assert!(matches!(error, NetworkError::Bandwidth { .. }), "{error}");
+    // The same for ports: the list is what is left when portmap is taken out.
+    fs::write(
+        able.cni.conf_dir.join("00-bare.conflist"),
+        r#"{"cniVersion":"1.0.0","name":"bare","plugins":[{"type":"main"}]}"#,
+    )
+    .unwrap();
+    attach.annotations.clear();
+    attach.ports = vec![crate::domain::network::PortMapping {
+        protocol: crate::domain::network::Protocol::Tcp,
+        container_port: 80,
+        host_port: Some(8080),
+        host_ip: String::new(),
+    }];
+    let error = able.cni.attach(&attach).await.unwrap_err().to_string();
+    assert!(error.contains("host port 8080") && error.contains("portmap"), "{error}");
 }
 
 #[tokio::test]

@@ -115,6 +115,25 @@ fn apparmor_is_never_promised_in_vain() {
 }
 
 #[test]
+fn selinux_labels_are_refused_where_they_would_mean_something() {
+    let mut case = Case::new();
+    case.spec.security.selinux = Some(":::s0:c1,c2".into());
+    assert!(case.build().is_ok(), "SELinux is off: labels mean nothing");
+    for host_on in [true, false] {
+        let host = Host {
+            selinux: host_on,
+            ..host()
+        };
+        let refused = selinux(Some(":::s0:c1,c2"), &host).err();
+        assert_eq!(refused.is_some(), host_on);
+        assert!(
+            refused.is_none_or(|error| error.kind() == Kind::Unimplemented && error.to_string().contains("s0:c1,c2"))
+        );
+        assert!(selinux(None, &host).is_ok());
+    }
+}
+
+#[test]
 fn cve_2023_2431_a_named_seccomp_profile_is_never_replaced_by_none() {
     let mut case = Case::new();
     case.spec.security.seccomp = Profile::Localhost("/p.json".into());

@@ -118,6 +118,7 @@ fn pod_spec() -> PodSpec {
             readonly_rootfs: false,
             seccomp: Profile::RuntimeDefault,
             apparmor: None,
+            selinux: None,
         },
         overhead: Resources::default(),
         resources: resources(),
@@ -199,6 +200,7 @@ fn container_spec() -> ContainerSpec {
             readonly_paths: vec!["/proc/sys".into()],
             seccomp: Profile::Localhost("/etc/seccomp/a.json".into()),
             apparmor: Some(Profile::Unconfined),
+            selinux: None,
         },
         identity: identity(),
     }
