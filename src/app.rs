@@ -9,6 +9,7 @@ pub mod socket;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::base::fs::{self, FsError};
 use crate::base::id::PodId;
@@ -26,6 +27,9 @@ use crate::{cri, telemetry};
 /// Threads that run async code. The daemon waits far more than it computes; what computes (pulls) has threads of its
 /// own.
 const WORKERS: usize = 2;
+
+/// How long blocking work may take to end after everything else has.
+const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// The daemon cannot start, or failed while serving.
 #[derive(Debug, thiserror::Error)]
@@ -80,13 +84,16 @@ pub enum AppError {
 /// See [`AppError`]; before serving begins nothing has been changed that a next start would not find in order.
 pub fn run(config: Config) -> Result<(), AppError> {
     telemetry::log::install(&config.log)?;
-    tokio::runtime::Builder::new_multi_thread()
+    let threads = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("copepod")
         .enable_all()
         .build()
-        .map_err(AppError::Threads)?
-        .block_on(serve(config))
+        .map_err(AppError::Threads)?;
+    let outcome = threads.block_on(serve(config));
+    // A thread that hangs in a system call must not keep the process: everything that matters is recorded.
+    threads.shutdown_timeout(LAST_THREADS);
+    outcome
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {
@@ -101,10 +108,17 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let instance = config.runtime.instance.clone();
     let _claim = owner::claim(&config.state, &config.root, &instance, &facts.boot_id)?;
     socket::refuse_if_taken(&config.socket)?;
-    let (runtime, exits) = Runtime::open(config.runtime).await?;
     let image = Puller::open(config.image)?;
     let snapshot = Snapshots::open(config.root.join("snapshots"))?;
     let network = Network::open(config.network, leases(&recorded)).await?;
+    // The last two take things from the host; what fails after them gives those back.
+    let (runtime, exits) = match Runtime::open(config.runtime).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            network.close().await?;
+            return Err(error.into());
+        }
+    };
     let drivers = Drivers {
         image,
         snapshot,
@@ -125,8 +139,20 @@ async fn serve(config: Config) -> Result<(), AppError> {
         cgroup_driver: ops::CgroupDriver::Cgroupfs,
     };
     let ops = Ops::open(ops_config, drivers).await.map_err(AppError::Recover)?;
-    let (listener, name) = socket::listen(&config.socket)?;
+    let (listener, name) = match socket::listen(&config.socket) {
+        Ok(listening) => listening,
+        Err(error) => {
+            ops.close().await;
+            return Err(error.into());
+        }
+    };
     shutdown::tell_ready(&config.socket);
+    let closing = ops.clone();
+    let shutdown = async move {
+        shutdown.await;
+        // At once, so that calls under way end while the server still waits for them.
+        closing.begin_close();
+    };
     cri::serve(ops.clone(), listener, shutdown).await?;
     // With the socket's file gone a client learns at once that nobody answers. While the locks are held still, so that
     // no next daemon can have made its own meanwhile.

@@ -29,6 +29,8 @@ pub enum Config {
         subnet: String,
         /// Bridge device name.
         bridge: String,
+        /// Names this daemon: what it makes bears that name, and what bears another is left alone.
+        instance: String,
     },
     /// CNI plugins.
     Cni {
@@ -98,6 +100,18 @@ pub enum NetworkError {
         device: String,
         /// Why.
         source: io::Error,
+    },
+    /// The bridge's name is taken.
+    #[error(
+        "network device {device} is there already and not this daemon's (kind {kind:?}, alias {alias:?}): give this daemon another network.builtin.bridge, or remove the device if nobody uses it"
+    )]
+    Foreign {
+        /// The device.
+        device: String,
+        /// What it is.
+        kind: String,
+        /// What its maker wrote on it.
+        alias: String,
     },
     /// A pod could not be plugged in or unplugged.
     #[error("{doing} of pod {pod}")]
@@ -239,8 +253,12 @@ impl Network {
     /// The configuration makes no sense. What the host lacks shows in [`Network::ready`] instead.
     pub async fn open(config: Config, leases: Vec<(PodId, Vec<IpAddr>)>) -> Result<Self, NetworkError> {
         let driver = match config {
-            Config::Builtin { subnet, bridge } => {
-                let bridge = blocking(move || bridge::Bridge::open(bridge, &subnet, &leases)).await?;
+            Config::Builtin {
+                subnet,
+                bridge,
+                instance,
+            } => {
+                let bridge = blocking(move || bridge::Bridge::open(bridge, instance, &subnet, &leases)).await?;
                 Driver::Builtin(Arc::new(bridge))
             }
             Config::Cni { conf_dir, bin_dirs } => {

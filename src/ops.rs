@@ -36,8 +36,10 @@ mod watch;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::error::chain;
@@ -111,6 +113,10 @@ pub struct Drivers {
     pub exits: mpsc::UnboundedReceiver<TaskExit>,
 }
 
+/// How long verbs may take to end after a stop was asked for; each is done within milliseconds unless a plugin, a disk
+/// or a process hangs. systemd waits 90 s by default before it kills, and `cri` may have taken 10 of them.
+const LAST_VERBS: Duration = Duration::from_secs(10);
+
 /// The verbs. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
 pub struct Ops {
@@ -137,6 +143,26 @@ pub(crate) struct Inner {
     early: Early,
     records: Records,
     verbs: TaskTracker,
+    /// Cancelled when the daemon is to end.
+    closing: CancellationToken,
+}
+
+impl Inner {
+    /// Gives back what the drivers took from the host and no pod needs, then the records and the lock on them.
+    pub(crate) async fn give_back(&self) {
+        if let Err(error) = self.network.close().await {
+            tracing::warn!(error = chain(&error), "the network's devices stay until the next start");
+        }
+        pod_files::close(&self.config);
+        if let Err(error) = self.runtime.close() {
+            tracing::warn!(
+                error = chain(&error),
+                "mounts and cgroups of the shims stay until the next start"
+            );
+        }
+        // Last: what the verbs recorded is on disk, and the lock is free for the next daemon.
+        self.state.clone().close().await;
+    }
 }
 
 /// Whether the store could be read whole.
@@ -160,22 +186,25 @@ impl Ops {
             .map(|inner| Self { inner })
     }
 
-    /// Refuses new verbs and waits for those under way; containers are left alone.
-    pub async fn close(&self) {
+    /// The daemon is to end: from now on new verbs are refused, and stops under way no longer wait for their containers.
+    pub fn begin_close(&self) {
         self.inner.verbs.close();
-        self.inner.verbs.wait().await;
-        if let Err(error) = self.inner.network.close().await {
-            tracing::warn!(error = chain(&error), "the network's devices stay until the next start");
-        }
-        pod_files::close(&self.inner.config);
-        if let Err(error) = self.inner.runtime.close() {
+        self.inner.closing.cancel();
+    }
+
+    /// Refuses new verbs and waits for those under way, for a bounded time; containers are left alone.
+    pub async fn close(&self) {
+        self.begin_close();
+        if tokio::time::timeout(LAST_VERBS, self.inner.verbs.wait()).await.is_err() {
+            // What they hold may be in use. The next start completes them or takes them back (journal).
             tracing::warn!(
-                error = chain(&error),
-                "mounts and cgroups of the shims stay until the next start"
+                verbs = self.inner.verbs.len(),
+                "verbs are still under way; going without them"
             );
+            self.inner.state.clone().close().await;
+        } else {
+            self.inner.give_back().await;
         }
-        // Last: what the verbs above recorded is on disk, and the lock is free for the next daemon.
-        self.inner.state.clone().close().await;
     }
 
     /// Makes a pod sandbox; `Ready` when it returns. A repeated call joins the one under way.

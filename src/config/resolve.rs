@@ -33,7 +33,8 @@ pub fn resolve(values: &Values, mistakes: &mut Vec<Mistake>) -> Option<Config> {
         );
     }
     let log = reader.log();
-    let network = reader.network();
+    let instance = instance(&root);
+    let network = reader.network(&instance);
     let shim = match reader.text("runtime.shim") {
         "" => find_shim(),
         _ => reader.directory("runtime.shim"),
@@ -48,7 +49,7 @@ pub fn resolve(values: &Values, mistakes: &mut Vec<Mistake>) -> Option<Config> {
         runtime: runtime::Config {
             shim,
             state: state.clone(),
-            instance: instance(&root),
+            instance,
             force_fallbacks: reader.fallbacks(),
         },
         root,
@@ -134,10 +135,11 @@ impl<'a> Reader<'a> {
         telemetry::log::Config { filter, format }
     }
 
-    fn network(&mut self) -> network::Config {
+    fn network(&mut self, instance: &str) -> network::Config {
         let builtin = network::Config::Builtin {
             subnet: self.subnet(),
             bridge: self.bridge(),
+            instance: instance.to_owned(),
         };
         let bin_dirs: Vec<PathBuf> = self
             .list("network.cni.bin_dirs")

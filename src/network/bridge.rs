@@ -20,6 +20,8 @@ const BANDWIDTH: [&str; 2] = ["kubernetes.io/ingress-bandwidth", "kubernetes.io/
 #[derive(Debug)]
 pub(super) struct Bridge {
     name: String,
+    /// Names the daemon whose it is.
+    instance: String,
     subnet: Subnet,
     leases: Mutex<Leases>,
     /// What the host lacked when the bridge was last set up; told by `ready`, mended at the next attach.
@@ -27,7 +29,12 @@ pub(super) struct Bridge {
 }
 
 impl Bridge {
-    pub(super) fn open(name: String, subnet: &str, leases: &[(PodId, Vec<IpAddr>)]) -> Result<Self, NetworkError> {
+    pub(super) fn open(
+        name: String,
+        instance: String,
+        subnet: &str,
+        leases: &[(PodId, Vec<IpAddr>)],
+    ) -> Result<Self, NetworkError> {
         let subnet = Subnet::parse(subnet).ok_or_else(|| NetworkError::Subnet {
             subnet: subnet.to_owned(),
         })?;
@@ -39,6 +46,7 @@ impl Bridge {
         });
         let bridge = Self {
             name,
+            instance,
             subnet,
             leases: Mutex::new(Leases::new(subnet, existing)),
             lacking: Mutex::new(None),
@@ -55,13 +63,41 @@ impl Bridge {
             move |source: io::Error| NetworkError::Bridge { doing, device, source }
         };
         let socket = Socket::open(Family::Route).map_err(failed("open a netlink socket for"))?;
-        let index = link::ensure_bridge(&socket, &self.name).map_err(failed("make the bridge"))?;
+        let index = match self.ours(&socket)? {
+            Some(index) => index,
+            None => link::make_bridge(&socket, &self.name, &format!("cpn{}", self.instance), &self.alias())
+                .map_err(failed("make the bridge"))?,
+        };
+        link::set_up(&socket, index).map_err(failed("bring up the bridge"))?;
         link::add_address(&socket, index, self.subnet.gateway(), self.subnet.prefix)
             .map_err(failed("give its address to the bridge"))?;
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").map_err(failed("switch on IPv4 forwarding for"))?;
         masquerade::install(&self.table(), self.subnet.network, self.subnet.prefix, &self.name)
             .map_err(failed("set up masquerading (kernel module nf_tables, nft_masq) for"))?;
         Ok(index)
+    }
+
+    /// The bridge's index; `None` when nothing has its name. The nftables table is ours exactly when the bridge is.
+    fn ours(&self, socket: &Socket) -> Result<Option<u32>, NetworkError> {
+        let found = link::find(socket, &self.name).map_err(|source| NetworkError::Bridge {
+            doing: "look for the bridge",
+            device: self.name.clone(),
+            source,
+        })?;
+        match found {
+            None => Ok(None),
+            Some(link) if link.kind == "bridge" && link.alias == self.alias() => Ok(Some(link.index)),
+            Some(link) => Err(NetworkError::Foreign {
+                device: self.name.clone(),
+                kind: link.kind,
+                alias: link.alias,
+            }),
+        }
+    }
+
+    /// What is written on the bridge (`ip link` shows it).
+    fn alias(&self) -> String {
+        format!("copepod {}", self.instance)
     }
 
     fn remember(&self, outcome: &Result<u32, NetworkError>) {
@@ -103,9 +139,13 @@ impl Bridge {
 
     /// The bridge's index; it is made again if somebody removed it since.
     fn bridge_index(&self) -> Result<u32, NetworkError> {
-        let found = Socket::open(Family::Route).and_then(|socket| link::index_of(&socket, &self.name));
-        match found {
-            Ok(index) if self.ready().is_ok() => Ok(index),
+        let socket = Socket::open(Family::Route).map_err(|source| NetworkError::Bridge {
+            doing: "open a netlink socket for",
+            device: self.name.clone(),
+            source,
+        })?;
+        match self.ours(&socket) {
+            Ok(Some(index)) if self.ready().is_ok() => Ok(index),
             Ok(_) | Err(_) => {
                 let outcome = self.set_up();
                 self.remember(&outcome);
@@ -157,19 +197,25 @@ impl Bridge {
             })
     }
 
-    /// At shutdown: with no pod left, the bridge and its table go too.
+    /// At shutdown: with no pod left, the bridge and its table go too, if they are ours.
     pub(super) fn close_if_unused(&self) -> Result<(), NetworkError> {
         if !self.leases().is_empty() {
             return Ok(());
         }
-        masquerade::remove(&self.table())
-            .and_then(|()| Socket::open(Family::Route))
-            .and_then(|socket| link::delete(&socket, &self.name))
-            .map_err(|source| NetworkError::Bridge {
-                doing: "remove the bridge",
-                device: self.name.clone(),
-                source,
-            })
+        let failed = |doing: &'static str| {
+            let device = self.name.clone();
+            move |source: io::Error| NetworkError::Bridge { doing, device, source }
+        };
+        let socket = Socket::open(Family::Route).map_err(failed("open a netlink socket for"))?;
+        match self.ours(&socket) {
+            Ok(Some(_)) => masquerade::remove(&self.table())
+                .and_then(|()| link::delete(&socket, &self.name))
+                .map_err(failed("remove the bridge")),
+            // Somebody removed the bridge after we had made it: the table is left.
+            Ok(None) if self.ready().is_ok() => masquerade::remove(&self.table()).map_err(failed("forget the bridge")),
+            Ok(None) | Err(NetworkError::Foreign { .. }) => Ok(()),
+            Err(other) => Err(other),
+        }
     }
 
     fn table(&self) -> String {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::netlink::{CREATE, EXCLUSIVE, Message, Socket, u32_at};
+use super::netlink::{CREATE, EXCLUSIVE, Message, Socket, attributes, u32_at};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -16,6 +16,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
@@ -63,17 +64,61 @@ pub(super) fn add_veth(socket: &Socket, veth: &Veth<'_>) -> io::Result<()> {
     )
 }
 
-/// Makes the bridge unless it is there, and brings it up; returns its index.
-pub(super) fn ensure_bridge(socket: &Socket, name: &str) -> io::Result<u32> {
-    let made = socket.request(
-        Message::new(RTM_NEWLINK, CREATE | EXCLUSIVE, &ifinfo(0, IFF_UP))
-            .attr_str(IFLA_IFNAME, name)
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Its index.
+    pub(super) index: u32,
+    /// Its kind (`bridge`, `veth`, …); empty for hardware.
+    pub(super) kind: String,
+    /// What its maker wrote on it.
+    pub(super) alias: String,
+}
+
+/// Makes a bridge that bears `alias` from the moment it has its name; it is down. `draft` is a name for the time before,
+/// which nobody else uses: what lies there is left over from a start that was cut short.
+pub(super) fn make_bridge(socket: &Socket, name: &str, draft: &str, alias: &str) -> io::Result<u32> {
+    delete(socket, draft)?;
+    socket.request(
+        Message::new(RTM_NEWLINK, CREATE | EXCLUSIVE, &ifinfo(0, 0))
+            .attr_str(IFLA_IFNAME, draft)
             .nest(IFLA_LINKINFO, |info| info.attr_str(IFLA_INFO_KIND, "bridge")),
-    );
-    unless_there(made)?;
-    let index = index_of(socket, name)?;
-    set_up(socket, index)?;
-    Ok(index)
+    )?;
+    // The kernel takes an alias for an existing link only.
+    let marked = index_of(socket, draft).and_then(|index| {
+        let change = || Message::new(RTM_NEWLINK, 0, &ifinfo_of(index));
+        socket.request(change().attr(IFLA_IFALIAS, alias.as_bytes()))?;
+        socket.request(change().attr_str(IFLA_IFNAME, name))?;
+        Ok(index)
+    });
+    if marked.is_err() {
+        delete(socket, draft)?;
+    }
+    marked
+}
+
+/// What has this name, if anything.
+pub(super) fn find(socket: &Socket, name: &str) -> io::Result<Option<Link>> {
+    let question = Message::new(RTM_GETLINK, 0, &ifinfo(0, 0)).attr_str(IFLA_IFNAME, name);
+    let answer = match socket.ask(question) {
+        Err(error) if error.raw_os_error() == Some(ENODEV) => return Ok(None),
+        other => other?,
+    };
+    let told = answer.get(16..).unwrap_or_default();
+    let value = |bytes, wanted| {
+        attributes(bytes)
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, value)| value)
+    };
+    let text = |value: Option<&[u8]>| {
+        let text = String::from_utf8_lossy(value.unwrap_or_default());
+        text.trim_end_matches('\0').to_owned()
+    };
+    Ok(Some(Link {
+        index: u32_at(&answer, 4).ok_or(io::ErrorKind::UnexpectedEof)?,
+        kind: text(value(told, IFLA_LINKINFO).and_then(|info| value(info, IFLA_INFO_KIND))),
+        alias: text(value(told, IFLA_IFALIAS)),
+    }))
 }
 
 /// Brings a link up.
@@ -126,6 +171,13 @@ fn unless_there(made: io::Result<()>) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(EEXIST) => Ok(()),
         other => other,
     }
+}
+
+/// The same for a change that leaves the flags alone.
+fn ifinfo_of(index: u32) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes
 }
 
 /// `struct ifinfomsg`: family, pad, type, index, flags, and which flags change.

@@ -222,6 +222,18 @@ fn outcome(body: &[u8]) -> io::Result<()> {
     }
 }
 
+/// The attributes in `bytes` as (type, value); a malformed rest is ignored.
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = usize::from(u16_at(rest, 0)?);
+        let kind = u16_at(rest, 2)? & !NESTED;
+        let value = rest.get(4..length)?;
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
 /// A `u16` in host order at `offset`.
 pub(super) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     bytes.get(offset..offset + 2)?.try_into().ok().map(u16::from_ne_bytes)
@@ -260,6 +272,19 @@ mod tests {
         let mut lying = vec![0_u8; 16];
         lying[0] = 200;
         assert_eq!(messages(&lying).count(), 0);
+    }
+
+    #[test]
+    fn attributes_are_read_as_they_are_written() {
+        let bytes = Message::new(1, 0, &[])
+            .attr_str(3, "br0")
+            .nest(18, |inner| inner.attr_str(1, "bridge"))
+            .finish(1);
+        let found: Vec<_> = attributes(&bytes[HEADER..]).collect();
+        assert_eq!(found[0], (3, &b"br0\0"[..]));
+        assert_eq!(attributes(found[1].1).next(), Some((1, &b"bridge\0"[..])));
+        assert_eq!(attributes(&[200, 0, 1, 0, 9]).count(), 0);
+        assert_eq!(attributes(&[0, 0, 1, 0]).count(), 0);
     }
 
     #[test]

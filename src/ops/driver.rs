@@ -39,6 +39,7 @@ pub(crate) fn network(doing: impl Into<String>, error: NetworkError) -> Failure 
         }
         NetworkError::Subnet { .. }
         | NetworkError::Bridge { .. }
+        | NetworkError::Foreign { .. }
         | NetworkError::Plug { .. }
         | NetworkError::NoConfig(_)
         | NetworkError::BadConfig { .. }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::base::clock::Timestamp;
@@ -51,8 +52,6 @@ pub(crate) async fn open(config: Config, drivers: Drivers) -> Result<Arc<Inner>,
         intents,
         quarantined,
     } = recorded;
-    pod_files::prepare(&config)
-        .map_err(|error| Failure::caused(Kind::Internal, "prepare the directory of the pods' files", error))?;
     let ops = Arc::new(Inner {
         config,
         image,
@@ -72,8 +71,48 @@ pub(crate) async fn open(config: Config, drivers: Drivers) -> Result<Arc<Inner>,
             Records::SomeUnreadable
         },
         verbs: TaskTracker::new(),
+        closing: CancellationToken::new(),
     });
-    each(intents, |intent| roll_back(&ops, intent)).await;
+    let written = Written {
+        pods,
+        containers,
+        intents,
+        quarantined,
+    };
+    let begun = match bring_together(&ops, written).await {
+        Ok(begun) => begun,
+        Err(failure) => {
+            // A start that fails leaves nothing that the next one would not make anyway.
+            ops.give_back().await;
+            return Err(failure);
+        }
+    };
+    tokio::spawn(watch::run(Arc::downgrade(&ops), exits));
+    let begun = begun.iter().filter_map(|id| ops.table.exact_pod(id.as_str()));
+    let begun = begun.filter(|entry| !stop_pod::is_stopped(&ops, &entry.pod()));
+    stop_pod::finish_begun(&ops, begun.collect());
+    Ok(ops)
+}
+
+/// What was recorded of what may be on the host.
+struct Written {
+    pods: Vec<Pod>,
+    containers: Vec<Container>,
+    intents: Vec<Intent>,
+    quarantined: Vec<String>,
+}
+
+/// Returns the pods whose stop had begun.
+async fn bring_together(ops: &Arc<Inner>, written: Written) -> Result<Vec<PodId>, Failure> {
+    let Written {
+        pods,
+        containers,
+        intents,
+        quarantined,
+    } = written;
+    pod_files::prepare(&ops.config)
+        .map_err(|error| Failure::caused(Kind::Unknown, "prepare the directory of the pods' files", error))?;
+    each(intents, |intent| roll_back(ops, intent)).await;
     let bundles = ops.runtime.bundles();
     let bundles: BTreeSet<_> = bundles
         .map_err(|error| driver::runtime("list the bundles", error))?
@@ -85,10 +124,10 @@ pub(crate) async fn open(config: Config, drivers: Drivers) -> Result<Arc<Inner>,
         .filter(|pod| pod.state == PodState::NotReady)
         .map(|pod| pod.id.clone())
         .collect();
-    each(pods, |pod| adopt_pod(&ops, pod, &bundles)).await;
-    each(containers, |container| adopt_container(&ops, container)).await;
+    each(pods, |pod| adopt_pod(ops, pod, &bundles)).await;
+    each(containers, |container| adopt_container(ops, container)).await;
     if quarantined.is_empty() {
-        sweep(&ops, bundles).await?;
+        sweep(ops, bundles).await?;
     } else {
         // What looks like an orphan may be what an unreadable record is about.
         tracing::error!(
@@ -96,11 +135,7 @@ pub(crate) async fn open(config: Config, drivers: Drivers) -> Result<Arc<Inner>,
             "some records cannot be read: nothing is swept until they are repaired or removed"
         );
     }
-    tokio::spawn(watch::run(Arc::downgrade(&ops), exits));
-    let begun = begun.iter().filter_map(|id| ops.table.exact_pod(id.as_str()));
-    let begun = begun.filter(|entry| !stop_pod::is_stopped(&ops, &entry.pod()));
-    stop_pod::finish_begun(&ops, begun.collect());
-    Ok(ops)
+    Ok(begun)
 }
 
 async fn each<T, F: Future<Output = ()>>(items: Vec<T>, what: impl FnMut(T) -> F) {
@@ -367,7 +402,7 @@ async fn sweep(ops: &Arc<Inner>, bundles: BTreeSet<ContainerId>) -> Result<(), F
         .filter(|id| ops.table.exact_container(id).is_none() && ops.table.exact_pod(id.as_str()).is_none());
     each(orphans.collect(), |id| sweep_bundle(ops, id)).await;
     let dirs = pod_files::all(&ops.config)
-        .map_err(|error| Failure::caused(Kind::Internal, "look for files of forgotten pods", error))?;
+        .map_err(|error| Failure::caused(Kind::Unknown, "look for files of forgotten pods", error))?;
     for pod in dirs {
         if ops.table.exact_pod(pod.as_str()).is_none() {
             sweep_pod(ops, &pod).await;

@@ -109,8 +109,12 @@ async fn drive(
     let task = entry.has_task();
     if let Some(task) = &task {
         let asked = *patience.borrow() > Instant::now() && ask(entry, task).await;
-        if asked && patient(entry.ended(), patience).await {
-            return Ok(());
+        if asked {
+            match patient(entry.ended(), patience, ops.closing.cancelled()).await {
+                Waited::Ended => return Ok(()),
+                Waited::Enough => {}
+                Waited::Closing => return Err(interrupted(entry)),
+            }
         }
         if let Err(error) = task.kill().await {
             tracing::debug!(container = %entry.id, error = chain(&error), "kill through the shim");
@@ -144,21 +148,49 @@ async fn ask(entry: &ContainerEntry, task: &Task) -> bool {
     }
 }
 
-/// Whether `ended` came before patience ran out, which others may shorten meanwhile.
-async fn patient(ended: impl Future<Output = ()>, mut patience: watch::Receiver<Instant>) -> bool {
-    tokio::pin!(ended);
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waited {
+    /// The container did.
+    Ended,
+    /// Patience ran out.
+    Enough,
+    /// The daemon is to end.
+    Closing,
+}
+
+/// Waits for `ended` until patience runs out, which others may shorten meanwhile, or until the daemon is to end: its
+/// own end must not take as long as the most patient stop.
+async fn patient(
+    ended: impl Future<Output = ()>,
+    mut patience: watch::Receiver<Instant>,
+    closing: impl Future<Output = ()>,
+) -> Waited {
+    tokio::pin!(ended, closing);
     loop {
         let until = *patience.borrow_and_update();
         tokio::select! {
             biased;
-            () = &mut ended => return true,
-            () = tokio::time::sleep_until(until) => return false,
+            () = &mut ended => return Waited::Ended,
+            () = &mut closing => return Waited::Closing,
+            () = tokio::time::sleep_until(until) => return Waited::Enough,
             shorter = patience.changed() => if shorter.is_err() {
                 // The sender lives as long as the stop does; without it nobody waits.
-                return false;
+                return Waited::Enough;
             },
         }
     }
+}
+
+/// Clients repeat a stop that failed, so the container gets its whole grace again from the next daemon.
+fn interrupted(entry: &ContainerEntry) -> Failure {
+    Failure::new(
+        Kind::Unavailable,
+        format!(
+            "the daemon is shutting down: container {} has its stop signal and is left alone, stop it again when the daemon is back",
+            entry.id
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -177,20 +209,25 @@ mod tests {
     #[tokio::test]
     async fn a_later_stop_with_less_patience_shortens_the_wait() {
         let (deadline, patience) = watch::channel(Instant::now() + Duration::from_secs(3600));
-        let waiting = tokio::spawn(patient(std::future::pending(), patience));
+        let waiting = tokio::spawn(patient(std::future::pending(), patience, std::future::pending()));
         tokio::task::yield_now().await;
         deadline.send_if_modified(|current| shorten(current, Instant::now() + Duration::from_millis(5)));
-        assert!(
-            !tokio::time::timeout(Duration::from_secs(5), waiting)
-                .await
-                .unwrap()
-                .unwrap()
-        );
+        let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+        assert_eq!(waited.unwrap().unwrap(), Waited::Enough);
     }
 
     #[tokio::test]
     async fn an_end_in_time_is_noticed_at_once() {
         let (_deadline, patience) = watch::channel(Instant::now() + Duration::from_secs(3600));
-        assert!(patient(async {}, patience).await);
+        assert_eq!(patient(async {}, patience, async {}).await, Waited::Ended);
+    }
+
+    #[tokio::test]
+    async fn the_daemons_end_ends_the_wait() {
+        let (_deadline, patience) = watch::channel(Instant::now() + Duration::from_secs(3600));
+        assert_eq!(
+            patient(std::future::pending(), patience, async {}).await,
+            Waited::Closing
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use crate::harness::{Daemon, busybox, run, setting};
 use crate::request;
@@ -98,5 +99,85 @@ fn a_directory_of_somebody_else_is_refused_as_it_is() {
         assert_eq!(fs::metadata(&foreign).unwrap().permissions().mode() & 0o777, 0o755);
         assert!(!free.exists());
     }
+    daemon.finish();
+}
+
+#[test]
+fn sigterm_does_not_wait_for_a_patient_stop() {
+    let mut daemon = Daemon::start();
+    let container = run(async {
+        let mut client = daemon.client().await;
+        client.pull(&busybox()).await;
+        let spec = request::container("c", "trap '' TERM; echo up; while :; do sleep 1; done");
+        let container = client.running(&request::pod(daemon.top()), spec).await.1;
+        // The trap is set some milliseconds after the start.
+        let log = daemon.top().join("logs/c.log");
+        for _ in 0..500 {
+            if fs::read_to_string(&log).is_ok_and(|text| text.contains("up")) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        container
+    });
+    let stop = {
+        let (socket, container) = (daemon.socket(), container.clone());
+        std::thread::spawn(move || {
+            Command::new(setting("CRICTL"))
+                .args(["--runtime-endpoint", &format!("unix://{}", socket.display())])
+                .args(["--timeout", "90s", "stop", "--timeout", "60", &container])
+                .output()
+                .unwrap()
+        })
+    };
+    std::thread::sleep(Duration::from_millis(500));
+    let took = daemon.terminate();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let out = stop.join().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && text.contains("shutting down"), "{text}");
+    daemon.spawn();
+    run(async {
+        let mut client = daemon.client().await;
+        assert_eq!(client.output(&container, "echo alive").await, "alive");
+    });
+    daemon.finish();
+}
+
+#[test]
+fn a_bridge_of_another_daemon_is_neither_used_nor_removed() {
+    let mut daemon = Daemon::start();
+    run(async {
+        let mut client = daemon.client().await;
+        client.run_pod(&request::pod(daemon.top())).await.unwrap();
+    });
+    let before = daemon.traces();
+    let mut other = Daemon::start_with("");
+    other.terminate();
+    let name = |daemon: &Daemon| {
+        let text = fs::read_to_string(daemon.top().join("config.toml")).unwrap();
+        text.lines()
+            .find(|line| line.starts_with("bridge = "))
+            .unwrap()
+            .to_owned()
+    };
+    let file = other.top().join("config.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace(&name(&other), &name(&daemon))).unwrap();
+    other.spawn();
+    let info = other.crictl(&["info"]);
+    assert!(
+        info.contains("network.builtin.bridge") && info.contains("BuiltinNetworkNotReady"),
+        "{info}"
+    );
+    run(async {
+        let refused = other.client().await.run_pod(&request::pod(other.top())).await;
+        assert!(refused.unwrap_err().message().contains("not this daemon's"));
+    });
+    other.terminate();
+    assert_eq!(daemon.traces(), before);
+    assert_eq!(daemon.crictl(&["pods", "-q"]).lines().count(), 1);
+    daemon.terminate();
+    daemon.spawn();
     daemon.finish();
 }

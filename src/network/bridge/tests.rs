@@ -30,7 +30,7 @@ fn attach_to(netns: &str) -> Attach {
 fn a_pod_reaches_the_bridge_and_leaves_nothing() {
     let netns = format!("cptest{}", std::process::id());
     ip(&format!("netns add {netns}"));
-    let bridge = Bridge::open("cptest-br0".to_owned(), "10.213.7.0/24", &[]).unwrap();
+    let bridge = Bridge::open("cptest-br0".to_owned(), "0badcafe".to_owned(), "10.213.7.0/24", &[]).unwrap();
     bridge.ready().unwrap();
     let attach = attach_to(&netns);
     let given = bridge.attach(&attach).unwrap();
@@ -57,6 +57,34 @@ fn a_pod_reaches_the_bridge_and_leaves_nothing() {
     bridge.close_if_unused().unwrap();
     assert!(!ip("link").contains("cptest-br0"));
     assert!(!ip("link").contains(&veth_name(&attach.pod)));
+}
+
+#[test]
+fn a_device_of_somebody_else_is_neither_used_nor_removed() {
+    let name = format!("cptf{}", std::process::id() % 1_000_000);
+    let open = |instance: &str| Bridge::open(name.clone(), instance.to_owned(), "10.213.8.0/24", &[]).unwrap();
+    for kind in ["bridge", "veth"] {
+        ip(&format!("link add {name} type {kind}"));
+        let bridge = open("0badbeef");
+        let why = bridge.ready().unwrap_err();
+        assert!(
+            why.message.contains(kind) && why.message.contains("network.builtin.bridge"),
+            "{why:?}"
+        );
+        bridge.close_if_unused().unwrap();
+        ip(&format!("link del {name}"));
+        // With the name free it is ours after all.
+        bridge.bridge_index().unwrap();
+        bridge.ready().unwrap();
+        let other = open("0badf00d");
+        assert!(other.ready().unwrap_err().message.contains("copepod 0badbeef"));
+        other.close_if_unused().unwrap();
+        assert!(ip(&format!("link show {name}")).contains("alias copepod 0badbeef"));
+        // The daemon that it belongs to takes it again after a restart.
+        open("0badbeef").ready().unwrap();
+        bridge.close_if_unused().unwrap();
+        assert!(!ip("link").contains(&name));
+    }
 }
 
 #[test]
