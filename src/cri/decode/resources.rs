@@ -86,7 +86,7 @@ pub(super) fn decode(field: &str, message: Option<wire::LinuxContainerResources>
     if memory_swap_limit.is_some_and(|swap| swap > 0) && memory_limit.is_none_or(|memory| memory <= 0) {
         return Err(invalid(
             &at("memory_swap_limit_in_bytes"),
-            "is set without a memory limit".to_owned(),
+            "is set without a memory limit",
             "it counts memory and swap together: set memory_limit_in_bytes too, or leave both 0",
         ));
     }
