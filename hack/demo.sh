@@ -46,6 +46,7 @@ prepare() {
 	"$REPO/hack/images.sh" build
 }
 
+# The labels are those that kubelet sets; crictl names a container's pod by them.
 write_pod() {
 	mkdir -p "$RUN/logs"
 	cat >"$RUN/pod.json" <<-JSON
@@ -56,6 +57,7 @@ write_pod() {
 	JSON
 	cat >"$RUN/container.json" <<-JSON
 		{"metadata": {"name": "httpd", "attempt": 0}, "image": {"image": "copepod/web:1"}, "log_path": "httpd.log",
+		 "labels": {"io.kubernetes.pod.name": "web", "io.kubernetes.pod.namespace": "demo"},
 		 "linux": {"security_context": {"namespace_options": {"network": 0, "pid": 1, "ipc": 0},
 		           "seccomp": {"profile_type": 0}}}}
 	JSON

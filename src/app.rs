@@ -2,15 +2,13 @@
 //! until told to stop. The only room that knows all others.
 
 pub mod host;
+pub mod owner;
 pub mod shutdown;
+pub mod socket;
 
-use std::fs::Permissions;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-
-use tokio::net::UnixListener;
+use std::path::PathBuf;
 
 use crate::base::fs::{self, FsError};
 use crate::base::id::PodId;
@@ -41,6 +39,9 @@ pub enum AppError {
     /// Directories.
     #[error("prepare the daemon's directories")]
     Directories(#[from] FsError),
+    /// Whose they are.
+    #[error("take the daemon's directories")]
+    Owner(#[from] owner::OwnerError),
     /// Facts of the host.
     #[error("examine this host")]
     Host(#[from] host::HostError),
@@ -63,13 +64,11 @@ pub enum AppError {
     #[error("bring records and host together")]
     Recover(#[source] Failure),
     /// The CRI socket.
-    #[error("listen on {}", path.display())]
-    Listen {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("take the CRI socket")]
+    Socket(#[from] socket::SocketError),
+    /// The socket's file at the end.
+    #[error("give the CRI socket back")]
+    GiveBack(#[source] FsError),
     /// gRPC.
     #[error("serve the CRI")]
     Serve(#[from] cri::ServeError),
@@ -93,12 +92,15 @@ pub fn run(config: Config) -> Result<(), AppError> {
 async fn serve(config: Config) -> Result<(), AppError> {
     // Asked for before anything else: a signal during recovery must not kill half-way.
     let shutdown = shutdown::signal().map_err(AppError::Threads)?;
-    // `state` may be entered by others (sockets have modes of their own), everything below it may not.
-    fs::private_dir(&config.root, 0o700)?;
-    fs::private_dir(&config.state, 0o711)?;
-    let (state, recorded) = State::open(&config.root.join("copepod.redb")).await?;
     let facts = host::facts()?;
+    owner::refuse_foreign(&config.root, &config.state)?;
+    fs::private_dir(&config.root, 0o700)?;
+    let (state, recorded) = State::open(&config.root.join("copepod.redb")).await?;
+    // `state` may be entered by others (sockets have modes of their own), everything below it may not.
+    fs::private_dir(&config.state, 0o711)?;
     let instance = config.runtime.instance.clone();
+    let _claim = owner::claim(&config.state, &config.root, &instance, &facts.boot_id)?;
+    socket::refuse_if_taken(&config.socket)?;
     let (runtime, exits) = Runtime::open(config.runtime).await?;
     let image = Puller::open(config.image)?;
     let snapshot = Snapshots::open(config.root.join("snapshots"))?;
@@ -123,12 +125,14 @@ async fn serve(config: Config) -> Result<(), AppError> {
         cgroup_driver: ops::CgroupDriver::Cgroupfs,
     };
     let ops = Ops::open(ops_config, drivers).await.map_err(AppError::Recover)?;
-    let listener = listen(&config.socket)?;
+    let (listener, name) = socket::listen(&config.socket)?;
     shutdown::tell_ready(&config.socket);
     cri::serve(ops.clone(), listener, shutdown).await?;
+    // With the socket's file gone a client learns at once that nobody answers. While the locks are held still, so that
+    // no next daemon can have made its own meanwhile.
+    let removed = name.remove();
     ops.close().await;
-    // With the socket's file gone a client learns at once that nobody answers.
-    fs::remove_file_if_there(&config.socket)?;
+    removed.map_err(AppError::GiveBack)?;
     tracing::info!("stopped serving; containers keep running");
     Ok(())
 }
@@ -137,19 +141,4 @@ async fn serve(config: Config) -> Result<(), AppError> {
 fn leases(recorded: &Recorded) -> Vec<(PodId, Vec<IpAddr>)> {
     let attached = |pod: &crate::domain::pod::Pod| Some((pod.id.clone(), pod.attachment.as_ref()?.ips.clone()));
     recorded.pods.iter().filter_map(attached).collect()
-}
-
-/// A socket that root and its group may use. The lock on `root` is held already, so a file in the way is a leftover.
-fn listen(path: &Path) -> Result<UnixListener, AppError> {
-    let failed = |source| AppError::Listen {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(failed)?;
-    }
-    fs::remove_file_if_there(path)?;
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
-    Ok(listener)
 }

@@ -6,4 +6,5 @@ pub mod device;
 pub mod error;
 pub mod fs;
 pub mod id;
+pub mod lock;
 pub mod task;

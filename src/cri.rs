@@ -4,6 +4,8 @@
 mod deadline;
 mod decode;
 mod encode;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod image_service;
 mod layer;
 mod runtime_service;

@@ -18,6 +18,8 @@ mod auth;
 mod content;
 pub mod error;
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod hosts;
 mod manifest;
 mod pull;

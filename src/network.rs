@@ -2,6 +2,8 @@
 
 mod bridge;
 mod cni;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod lease;
 mod link;
 mod masquerade;
@@ -246,6 +248,17 @@ impl Network {
             }
         };
         Ok(Self { driver })
+    }
+
+    /// Whether [`Network::attach`] could begin at all: fails where nothing could be attached, so that nothing is owed.
+    ///
+    /// # Errors
+    /// There is no usable configuration.
+    pub fn check(&self) -> Result<(), NetworkError> {
+        match &self.driver {
+            Driver::Builtin(_) => Ok(()),
+            Driver::Cni(cni) => cni.check(),
+        }
     }
 
     /// Gives the pod `eth0` with at least one address. On failure everything is undone (CNI DEL included).

@@ -41,6 +41,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::base::clock::Timestamp;
+use crate::base::error::chain;
 use crate::base::id::{ContainerId, PodId};
 use crate::base::task::detached;
 use crate::domain::container::{Container, ContainerSpec};
@@ -280,11 +281,14 @@ impl Ops {
         self.inner.verbs.close();
         self.inner.verbs.wait().await;
         if let Err(error) = self.inner.network.close().await {
-            tracing::warn!(%error, "the network's devices stay until the next start");
+            tracing::warn!(error = chain(&error), "the network's devices stay until the next start");
         }
         pod_files::close(&self.inner.config);
         if let Err(error) = self.inner.runtime.close() {
-            tracing::warn!(%error, "mounts and cgroups of the shims stay until the next start");
+            tracing::warn!(
+                error = chain(&error),
+                "mounts and cgroups of the shims stay until the next start"
+            );
         }
         // Last: what the verbs above recorded is on disk, and the lock is free for the next daemon.
         self.inner.state.clone().close().await;

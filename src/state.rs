@@ -5,7 +5,8 @@
 
 mod db;
 mod file;
-mod lock;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod migrate;
 mod record;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::base::fs::{FsError, private_dir};
 use crate::base::id::{ContainerId, PodId};
+use crate::base::lock::{self, LockError};
 use crate::domain::container::Container;
 use crate::domain::image::{DiffId, Image, ImageId, Layer};
 use crate::domain::pod::{Pins, Pod, PodSpec};
@@ -95,13 +97,8 @@ pub enum StateError {
         pid: Option<u32>,
     },
     /// The lock file cannot be used.
-    #[error("lock {}", path.display())]
-    Lock {
-        /// The lock file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("lock the directory of the database")]
+    Lock(#[source] LockError),
     /// The database's file cannot be opened.
     #[error("open {}", path.display())]
     File {
@@ -249,7 +246,10 @@ const STACK: usize = 512 * 1024;
 fn open_locked(path: &Path) -> Result<(db::Store, Recorded, fs::File), StateError> {
     let dir = path.parent().unwrap_or(Path::new("/"));
     private_dir(dir, 0o700).map_err(StateError::Directory)?;
-    let lock = lock::hold(dir)?;
+    let lock = lock::hold(dir).map_err(|error| match error {
+        LockError::Held { dir, pid } => StateError::Locked { dir, pid },
+        LockError::File { .. } => StateError::Lock(error),
+    })?;
     let (store, recorded) = db::Store::open(path)?;
     Ok((store, recorded, lock))
 }

@@ -2,6 +2,9 @@
 //! forks may be, how long files may get. The rules are data at the top; `catches_…` tests plant violations and see
 //! them found. Rules are tightened here, never loosened to get something through.
 
+#[path = "tidy/repository.rs"]
+mod repository;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -119,6 +122,12 @@ fn the_shim_is_one_thread_for_life() {
 }
 
 #[test]
+fn every_name_has_one_path() {
+    assert_clean(&re_exports(&tree("src")));
+    assert_clean(&re_exports(&tree("shim/src")));
+}
+
+#[test]
 fn wire_messages_are_taken_apart_whole() {
     assert_clean(&rests_in_patterns(&tree("src/cri/decode")));
 }
@@ -213,6 +222,11 @@ fn catches_unsafe_threads_rests_and_long_files() {
     assert_eq!(unsafe_outside_sys(&planted).len(), 1);
     let threads = Tree::from([("serve.rs".into(), "std::thread::sleep(x);".to_owned())]);
     assert_eq!(shim_bans(&threads).len(), 1);
+    let twice = Tree::from([(
+        "image.rs".into(),
+        "pub use error::PullError;\npub(crate) use a::B;\nuse c::D;\n".to_owned(),
+    )]);
+    assert_eq!(re_exports(&twice).len(), 2);
     let rests = Tree::from([(
         "pod.rs".into(),
         "let wire::Mount { host_path, .. } = mount;\nlet r = 0..5;\n".to_owned(),
@@ -313,6 +327,22 @@ fn shim_bans(tree: &Tree) -> Vec<String> {
         for (number, line) in code_lines(text) {
             if let Some(ban) = SHIM_BANS.iter().find(|ban| line.contains(**ban)) {
                 found.push(format!("{}:{number}: {ban} in the shim", path.display()));
+            }
+        }
+    }
+    found
+}
+
+fn re_exports(tree: &Tree) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, text) in tree {
+        for (number, line) in code_lines(text) {
+            let trimmed = line.trim_start();
+            if trimmed.starts_with("pub use ") || trimmed.starts_with("pub(") && trimmed.contains(") use ") {
+                found.push(format!(
+                    "{}:{number}: name the module that has it instead",
+                    path.display()
+                ));
             }
         }
     }

@@ -52,7 +52,7 @@ pub struct ShimOptions {
     /// Close standard input when the first attach session ends (CRI `stdin_once`).
     pub stdin_once: bool,
     /// cgroup directories that the shim and its log writer move into before anything else: one absolute path per v1
-    /// hierarchy, or the single v2 path. They exist already.
+    /// hierarchy and the v2 path, where there is one. They exist already.
     pub shim_cgroups: Vec<PathBuf>,
     /// Directory (0700, ours) where compiled seccomp programs are kept, shared by all shims; `None` compiles each time.
     pub seccomp_cache: Option<PathBuf>,

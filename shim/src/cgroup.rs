@@ -6,14 +6,14 @@
 
 mod device;
 pub(crate) mod error;
-mod exec;
+pub(crate) mod exec;
 mod file;
 pub(crate) mod join;
 mod kill;
 pub(crate) mod layout;
 pub(crate) mod limits;
 mod path;
-mod remove;
+pub(crate) mod remove;
 mod v1;
 mod v2;
 
@@ -25,13 +25,13 @@ use std::path::{Path, PathBuf};
 
 use crate::plan::resources::Resources;
 use error::CgroupError;
-pub(crate) use exec::ExecCgroup;
+use exec::ExecCgroup;
 use join::JoinHandles;
 use kill::Target;
 use layout::{Hierarchy, Layout};
 use limits::Note;
 use path::CgroupPath;
-pub(crate) use remove::Removal;
+use remove::Removal;
 
 /// One container's cgroup. Dropping it removes nothing: the container may outlive this process.
 #[derive(Debug, Clone)]

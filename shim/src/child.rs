@@ -1,11 +1,11 @@
 //! Making a container's first process, and entering a container for an exec, from the shim's side. What needs the
 //! host's mount namespace is opened here, before the fork; the child gets descriptors.
 
-mod error;
-mod fallback;
-mod host;
-mod launch;
-mod rootfs;
+pub(crate) mod error;
+pub(crate) mod fallback;
+pub(crate) mod host;
+pub(crate) mod launch;
+pub(crate) mod rootfs;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -16,18 +16,20 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
-pub(crate) use error::CreateError;
-pub(crate) use fallback::{Fallback, Fallbacks, UnknownFallback};
-pub(crate) use host::{Host, HostError};
-pub(crate) use launch::{Launch, LaunchError, Progress};
-pub(crate) use rootfs::RootfsMount;
+use error::CreateError;
+use fallback::{Fallback, Fallbacks};
+use host::Host;
+use launch::Launch;
+use rootfs::RootfsMount;
 
 use crate::cgroup::join::{self, JoinHandles};
 use crate::cgroup::layout::Layout;
 use crate::init::channel::Channel;
 use crate::init::{self, Luggage};
+use crate::plan::mounts::TreeSource;
+use crate::plan::process::ProcessPlan;
 use crate::plan::spec::{NamespaceKind, Process, Spec};
-use crate::plan::{self, Joined, ProcessPlan, TreeSource};
+use crate::plan::{self, Joined};
 use crate::seccomp::Filter;
 use crate::sys::clone::{self, Spawned};
 use crate::sys::mount::Depth;

@@ -22,7 +22,8 @@ use copepod_proto::bundle::ShimOptions;
 use tokio::sync::{Notify, watch};
 
 use crate::cgroup::Cgroup;
-use crate::child::{Host, Launch};
+use crate::child::host::Host;
+use crate::child::launch::Launch;
 use crate::io::writer::{LogWriter, OutputEnds};
 use crate::oom::Baseline;
 use crate::ops::error::OpError;

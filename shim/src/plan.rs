@@ -1,10 +1,10 @@
 //! What building a container takes, decided before anything is done: an OCI spec in, an ordered list of steps out.
 //! Pure: no clock, no file, no system call; the acting is in `init`, which runs the steps as they stand.
 
-mod capability;
-mod error;
-mod mounts;
-mod process;
+pub(crate) mod capability;
+pub(crate) mod error;
+pub(crate) mod mounts;
+pub(crate) mod process;
 pub(crate) mod resources;
 pub(crate) mod spec;
 pub(crate) mod sysctl;
@@ -12,10 +12,9 @@ mod text;
 
 use std::ffi::CString;
 
-pub(crate) use capability::{CapabilitySets, SYS_ADMIN, names as capability_names};
-pub(crate) use error::PlanError;
-pub(crate) use mounts::{Attach, Content, FirstComponent, PROC_SUPER_MAGIC, ReadOnly, TreeSource};
-pub(crate) use process::{Home, Privileges, ProcessPlan, Terminal};
+use error::PlanError;
+use mounts::{Attach, TreeSource};
+use process::{ProcessPlan, Terminal};
 use spec::{Device, NamespaceKind, Spec};
 
 /// Everything that creating one container takes.

@@ -4,7 +4,7 @@
 
 mod assemble;
 mod cache;
-mod profile;
+pub(crate) mod profile;
 mod syscalls;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-pub(crate) use profile::ProfileError;
+use profile::ProfileError;
 
 use crate::sys::seccomp::Instruction;
 

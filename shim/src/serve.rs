@@ -1,13 +1,14 @@
 //! `serve`: the resident process of one container.
 //!
 //! Everything that has to happen before a runtime exists happens first and in order (`birth`, the log writer's fork,
-//! the sockets); then one thread serves until Shutdown. Who started it reads `ready` or `error: ...` from its standard
-//! output, which is closed then.
+//! the sockets); then one thread serves until Shutdown. Who started it reads `ready PID` or `error: ...` from its
+//! standard output, which is closed then. The number may be another than that of the process that was started: to
+//! move into a v2 cgroup waits 14 ms for all of the host's processors (measured), to be born there costs nothing.
 
 mod birth;
 mod sockets;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,14 +22,15 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, watch};
 
 use crate::Arguments;
-use crate::child::Host;
+use crate::child::host::Host;
 use crate::io::note::{chain, note};
 use crate::io::writer::{NewWriter, OutputEnds, WriterError};
 use crate::ops::exec::Execs;
 use crate::ops::{Shim, handover, log};
 use crate::reap::Reaper;
-use crate::serve::birth::BirthError;
+use crate::serve::birth::{BirthError, Cgroups};
 use crate::serve::sockets::{SocketError, Sockets};
+use crate::sys::clone::spawn;
 use crate::task::Phase;
 use crate::ttrpc::listener::RootOnly;
 use crate::ttrpc::shim::ShimService;
@@ -67,12 +69,50 @@ struct Born {
     output: Option<OutputEnds>,
 }
 
-/// Serves until Shutdown.
+/// Serves until Shutdown, in this process or, where that gets it into its cgroup sooner, in a child of it.
 ///
 /// # Errors
 /// The step that failed; it has been told on standard output, too.
 pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
-    let served = bear(arguments).and_then(|born| {
+    let begun = begin(arguments);
+    if let Ok((bundle, options)) = &begun
+        && let Some(unified) = birth::unified(options)
+    {
+        match spawn(0, Some(unified.as_fd()), || resume(arguments, bundle, options)) {
+            // Who started this process reads the rest, and the other's number, from the pipe that both have.
+            Ok(_born) => return Ok(()),
+            // Moving there may do, or says better why it cannot be.
+            Err(errno) => note(format_args!("be born in the shims' cgroup: {errno}")),
+        }
+    }
+    told(begun.and_then(|(bundle, options)| live_in(arguments, bundle, options, Cgroups::All)))
+}
+
+/// What the child of a process that only gave birth does: everything.
+fn resume(arguments: &Arguments, bundle: &Path, options: &ShimOptions) -> i32 {
+    // The directory that it was born in is open, too; its owner's stack is never unwound.
+    let served = birth::isolate()
+        .and_then(|()| birth::unblock_signals())
+        .map_err(ServeError::Birth)
+        .and_then(|()| live_in(arguments, bundle.to_owned(), options.clone(), Cgroups::BornInUnified));
+    match told(served) {
+        Ok(()) => 0,
+        Err(error) => {
+            note(chain(&error));
+            1
+        }
+    }
+}
+
+fn begin(arguments: &Arguments) -> Result<(PathBuf, ShimOptions), ServeError> {
+    let bundle = enter(&arguments.bundle)?;
+    let options = birth::options(&bundle)?;
+    birth::isolate()?;
+    Ok((bundle, options))
+}
+
+fn live_in(arguments: &Arguments, bundle: PathBuf, options: ShimOptions, cgroups: Cgroups) -> Result<(), ServeError> {
+    bear(arguments, bundle, options, cgroups).and_then(|born| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -80,7 +120,10 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
         runtime
             .map_err(|source| ServeError::Runtime { source })?
             .block_on(live(born))
-    });
+    })
+}
+
+fn told(served: Result<(), ServeError>) -> Result<(), ServeError> {
     if let Err(error) = &served {
         // The starter reads it there; if it is gone, standard error has it.
         let _told = rustix::io::write(rustix::stdio::stdout(), format!("error: {}\n", chain(error)).as_bytes());
@@ -88,12 +131,10 @@ pub(crate) fn serve(arguments: &Arguments) -> Result<(), ServeError> {
     served
 }
 
-fn bear(arguments: &Arguments) -> Result<Born, ServeError> {
-    let bundle = enter(&arguments.bundle)?;
-    let options = birth::options(&bundle)?;
+fn bear(arguments: &Arguments, bundle: PathBuf, options: ShimOptions, cgroups: Cgroups) -> Result<Born, ServeError> {
     // Before the shim lowers its own oom_score_adj, which is not the container's.
-    let host = birth::isolate().and_then(|()| Host::open().map_err(|source| BirthError::Host { source }))?;
-    birth::settle(&options)?;
+    let host = Host::open().map_err(|source| BirthError::Host { source })?;
+    birth::settle(&options, cgroups)?;
     let writer = |source| ServeError::Writer { source };
     let (log, output) = if options.tty {
         (NewWriter::with_terminal(options.log.clone()).map_err(writer)?, None)
@@ -179,10 +220,11 @@ async fn hand_over(shim: Arc<Shim>, listener: OwnedFd) {
     }
 }
 
-/// Says `ready` and closes standard output, for which the starter waits.
+/// Says `ready PID` and closes standard output, for which the starter waits.
 fn ready() -> Result<(), ServeError> {
     let refuse = |source| ServeError::Ready { source };
-    rustix::io::write(rustix::stdio::stdout(), b"ready\n").map_err(refuse)?;
+    let words = format!("ready {}\n", std::process::id());
+    rustix::io::write(rustix::stdio::stdout(), words.as_bytes()).map_err(refuse)?;
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(refuse)?;
     rustix::stdio::dup2_stdout(&null).map_err(refuse)
 }

@@ -63,8 +63,12 @@ pub(crate) fn start(arguments: &Arguments) -> Result<(), StartError> {
             .read_to_string(&mut word)
             .map_err(|source| StartError::Hear { source })?;
     }
-    match word.trim_end() {
-        "ready" => print(&address(&bundle, child.id())),
+    let word = word.trim_end();
+    // The shim may be a child of the process that was started, and says which.
+    if let Some(shim) = word.strip_prefix("ready ") {
+        return print(&address(&bundle, shim));
+    }
+    match word {
         "" => Err(StartError::Failed(format!(
             "ended without a word, see {}",
             bundle.join(SHIM_LOG).display()
@@ -81,7 +85,7 @@ pub(crate) fn absolute(arguments: &Arguments) -> std::io::Result<PathBuf> {
 
 /// Where the shim listens. containerd's own bundle paths are longer than a socket's may be; the shim's working directory
 /// is the bundle, and /proc leads there for as long as it lives.
-fn address(bundle: &std::path::Path, shim: u32) -> String {
+fn address(bundle: &std::path::Path, shim: &str) -> String {
     let path = bundle.join(TASK_SOCKET);
     if path.as_os_str().len() <= LONGEST_PATH {
         format!("unix://{}", path.display())

@@ -7,12 +7,26 @@ use std::path::Path;
 use crate::base::device;
 use crate::oci::Host;
 
-/// A fact cannot be read.
+/// Oldest kernel that we run on, as (major, minor): RHEL 9's (house decision 17).
+const OLDEST: (u32, u32) = (5, 14);
+
+/// A fact cannot be read, or forbids to go on.
 #[derive(Debug, thiserror::Error)]
-#[error("read {path}")]
-pub struct HostError {
-    path: &'static str,
-    source: io::Error,
+pub enum HostError {
+    /// A file cannot be read.
+    #[error("read {path}")]
+    Read {
+        /// The file.
+        path: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel is too old.
+    #[error("this host runs Linux {found} and copepod needs {}.{} or newer: update the kernel", OLDEST.0, OLDEST.1)]
+    OldKernel {
+        /// Its release, as uname(2) tells it.
+        found: String,
+    },
 }
 
 /// What was read.
@@ -29,8 +43,9 @@ pub struct Facts {
 /// Reads them.
 ///
 /// # Errors
-/// `/proc` is not mounted or not Linux's.
+/// The kernel is too old, or `/proc` is not mounted or not Linux's.
 pub fn facts() -> Result<Facts, HostError> {
+    check_kernel(&rustix::system::uname().release().to_string_lossy())?;
     Ok(Facts {
         host: Host {
             // The file exists at the root of a v2 tree only (cgroups(7)).
@@ -41,17 +56,28 @@ pub fn facts() -> Result<Facts, HostError> {
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
             last_cap: read("/proc/sys/kernel/cap_last_cap")?.parse().unwrap_or(40),
             own_caps: own_caps(&read("/proc/self/status")?),
-            host_devices: device::all().map_err(|source| HostError { path: "/dev", source })?,
+            host_devices: device::all().map_err(|source| HostError::Read { path: "/dev", source })?,
         },
         boot_id: read("/proc/sys/kernel/random/boot_id")?,
         node_name: read("/proc/sys/kernel/hostname")?,
     })
 }
 
+/// What starts with no version is let pass: we would not know that it is old.
+fn check_kernel(release: &str) -> Result<(), HostError> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) < OLDEST => Err(HostError::OldKernel {
+            found: release.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 fn read(path: &'static str) -> Result<String, HostError> {
     fs::read_to_string(path)
         .map(|text| text.trim().to_owned())
-        .map_err(|source| HostError { path, source })
+        .map_err(|source| HostError::Read { path, source })
 }
 
 /// The permitted set: what a privileged container of ours can have at most.
@@ -69,6 +95,17 @@ mod tests {
     fn reads_the_permitted_set() {
         assert_eq!(own_caps("Name:\tx\nCapPrm:\t000001ffffffffff\n"), 0x1ff_ffff_ffff);
         assert_eq!(own_caps("nothing"), 0);
+    }
+
+    #[test]
+    fn an_old_kernel_is_refused_with_both_versions() {
+        for good in ["5.14.0-427.el9.x86_64", "6.1.0-18-amd64", "10.0", "5.15-rc1", "strange"] {
+            assert!(check_kernel(good).is_ok(), "{good}");
+        }
+        for old in ["5.13.19", "4.18.0-513.el8", "5.4.0-1-generic", "3.10"] {
+            let text = check_kernel(old).unwrap_err().to_string();
+            assert!(text.contains(old) && text.contains("5.14 or newer"), "{text}");
+        }
     }
 
     #[test]

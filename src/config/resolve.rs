@@ -1,5 +1,5 @@
 //! What the written values mean: paths made absolute choices, names checked, parts handed to the rooms that own them.
-//! Asks the host nothing but where the daemon's own binary is.
+//! Asks the host nothing but where the daemon's own binary is, and where symbolic links in `root` lead.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -227,9 +227,22 @@ fn find_shim() -> PathBuf {
 }
 
 /// A short name for what this daemon makes outside of its directories (cgroups, network devices): the same for the
-/// same `root`, different for another one.
+/// same `root` however it is written, different for another one.
 fn instance(root: &Path) -> String {
     use sha2::{Digest, Sha256};
     use std::os::unix::ffi::OsStrExt;
-    hex::encode(&Sha256::digest(root.as_os_str().as_bytes())[..4])
+    hex::encode(&Sha256::digest(canonical(root).as_os_str().as_bytes())[..4])
+}
+
+/// `root` without links, dots and doubled slashes. What does not exist yet has no links in it.
+fn canonical(root: &Path) -> PathBuf {
+    let mut missing = Vec::new();
+    for there in root.ancestors() {
+        if let Ok(mut real) = std::fs::canonicalize(there) {
+            real.extend(missing.into_iter().rev());
+            return real;
+        }
+        missing.extend(there.file_name());
+    }
+    root.components().collect()
 }

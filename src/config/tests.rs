@@ -74,6 +74,25 @@ fn two_roots_are_two_instances() {
     let instance = |root: &str| parse(&format!("root = {root:?}")).unwrap().runtime.instance;
     assert_ne!(instance("/a"), instance("/b"));
     assert_eq!(instance("/a"), instance("/a"));
+    for written in ["/a/", "//a", "/./a"] {
+        assert_eq!(instance(written), instance("/a"), "{written}");
+    }
+}
+
+#[test]
+fn a_root_by_way_of_a_link_is_the_same_instance_before_and_after_it_exists() {
+    let top = tempfile::tempdir().unwrap();
+    std::fs::create_dir(top.path().join("disk")).unwrap();
+    std::os::unix::fs::symlink("disk", top.path().join("link")).unwrap();
+    let instance = |below: &str| {
+        let root = top.path().join(below);
+        parse(&format!("root = {root:?}")).unwrap().runtime.instance
+    };
+    let before = instance("link/root");
+    assert_eq!(before, instance("disk/root"));
+    std::fs::create_dir(top.path().join("disk/root")).unwrap();
+    assert_eq!(before, instance("link/root"));
+    assert_eq!(before, instance("disk/root/"));
 }
 
 #[test]

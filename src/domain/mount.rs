@@ -22,6 +22,8 @@ pub enum Access {
     ReadWrite,
     /// The top mount is read-only, mounts below it are as they are.
     ReadOnly,
+    /// All of the tree is read-only, mounts below it too (CRI `recursive_read_only`); only with private propagation.
+    ReadOnlyTree,
 }
 
 /// A bind mount of the request, exactly as requested: status echoes it (contract §4).

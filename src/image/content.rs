@@ -14,6 +14,7 @@ use rustix::fs::{RenameFlags, renameat_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::base::error::chain;
 use crate::base::fs::private_dir;
 use crate::domain::image::{DiffId, Layer};
 
@@ -86,10 +87,15 @@ impl Content {
     /// Announces that a pull uses a layer. `known` is what is recorded of it.
     pub(super) fn lease(self: &Arc<Self>, diff_id: &DiffId, known: Option<Layer>) -> Lease {
         // A record whose files are gone is no layer: fetch it again.
-        let known = known.filter(|layer| self.layers.join(&layer.dir).is_dir());
+        let is_here = |layer: &Layer| self.layers.join(&layer.dir).is_dir();
+        let known = known.filter(is_here);
         let mut slots = self.slots();
         let slot = slots.entry(diff_id.clone()).or_default();
         slot.leases += 1;
+        if slot.layer.as_ref().is_some_and(|layer| !is_here(layer)) {
+            slot.layer = None;
+            slot.fate = Fate::Goes;
+        }
         if let Some(layer) = known {
             slot.layer = Some(layer);
             slot.fate = Fate::Stays;
@@ -157,7 +163,7 @@ impl Content {
         if result.is_err() {
             // The first error is the one to tell; what stays is swept at the next start.
             if let Err(error) = self.discard(&path) {
-                tracing::warn!(error = %error, path = %path.display(), "cannot remove a failed layer");
+                tracing::warn!(error = chain(&error), path = %path.display(), "cannot remove a failed layer");
             }
         }
         result
@@ -279,14 +285,14 @@ impl Drop for Lease {
         if let Some(layer) = unwanted
             && let Err(error) = self.content.discard(&self.content.layers.join(&layer.dir))
         {
-            tracing::warn!(error = %error, layer = %self.diff_id, "cannot remove a layer that no image uses");
+            tracing::warn!(error = chain(&error), layer = %self.diff_id, "cannot remove a layer that no image uses");
         }
     }
 }
 
 fn remove_gone(path: &Path) {
     if let Err(error) = fs::remove_dir_all(path) {
-        tracing::warn!(error = %error, path = %path.display(), "cannot remove; the next start tries again");
+        tracing::warn!(error = chain(&error), path = %path.display(), "cannot remove; the next start tries again");
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::base::error::chain;
 use crate::domain::image::{Digest, Layer, LayerDescriptor};
 
 use super::content::{Content, IngestError, Lease};
@@ -306,7 +307,7 @@ impl Pull {
                     source,
                 });
             }
-            tracing::warn!(image = %self.reference, layer = %descriptor.digest, error = %source, "trying the next host");
+            tracing::warn!(image = %self.reference, layer = %descriptor.digest, error = chain(&source), "trying the next host");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::domain::image::Digest;
 use super::auth::Login;
 use super::hosts::{Endpoint, Role};
 
-mod challenge;
+pub(super) mod challenge;
 pub(super) mod client;
 pub(super) mod error;
 mod token;

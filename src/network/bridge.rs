@@ -93,7 +93,7 @@ impl Bridge {
             }),
             Err(cause) => {
                 if let Err(left) = self.unplug(&attach.pod) {
-                    tracing::warn!(pod = %attach.pod, error = %chain(&left), "a veth pair could not be removed");
+                    tracing::warn!(pod = %attach.pod, error = chain(&left), "a veth pair could not be removed");
                 }
                 self.leases().release(&attach.pod);
                 Err(cause)

@@ -66,6 +66,10 @@ impl Cni {
         found
     }
 
+    pub(super) fn check(&self) -> Result<(), NetworkError> {
+        self.rescan().map(drop)
+    }
+
     pub(super) fn ready(&self) -> Result<(), NotReady> {
         self.current
             .lock()
@@ -89,7 +93,7 @@ impl Cni {
             Err(cause) => {
                 // The spec asks for DEL after a failed ADD; what DEL says is no news to the caller.
                 if let Err(left) = self.delete(&list, &invocation, None).await {
-                    tracing::warn!(pod = %attach.pod, error = %chain(&left), "CNI DEL after a failed ADD failed as well");
+                    tracing::warn!(pod = %attach.pod, error = chain(&left), "CNI DEL after a failed ADD failed as well");
                 }
                 Err(cause)
             }
@@ -189,6 +193,15 @@ async fn watch(cni: Weak<Cni>) {
                 Err(why) => tracing::warn!(error = %why.message, "the CNI network is not ready"),
             }
         }
+    }
+}
+
+/// For the fuzz targets: reads `text` as everything that comes from a CNI file or plugin.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(text: &str) {
+    let _list = config::parse_stored(text);
+    if let Ok(result) = serde_json::from_str(text) {
+        let _addresses = config::addresses(&result);
     }
 }
 

@@ -114,6 +114,7 @@ fn volume(asked: &Mount, path: PathBuf) -> OciMount {
     };
     let access = match access {
         Access::ReadOnly => "ro",
+        Access::ReadOnlyTree => "rro",
         Access::ReadWrite => "rw",
     };
     mount(path, "bind", host_path, &["rbind", propagation, access])

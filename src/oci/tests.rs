@@ -434,6 +434,19 @@ fn volume(path: &str, access: Access) -> Mount {
 }
 
 #[test]
+fn a_recursively_read_only_volume_is_one_for_the_shim_too() {
+    let mut case = Case::new();
+    case.spec.mounts = vec![volume("/data", Access::ReadOnlyTree)];
+    let spec = case.build().unwrap();
+    let mounts = spec.mounts().as_ref().unwrap();
+    let data = mounts
+        .iter()
+        .find(|mount| mount.destination().ends_with("data"))
+        .unwrap();
+    assert_eq!(data.options().as_deref().unwrap(), ["rbind", "rprivate", "rro"]);
+}
+
+#[test]
 fn mounts_of_the_request_replace_ours_and_are_ordered_by_depth() {
     let mut case = Case::new();
     let paths = ["/a/b/c", "/etc//hosts/", "/a", "/dev/shm", "/a/b"];

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::base::error::chain;
 use crate::domain::filter::ContainerFilter;
 use crate::ops::{Inner, Records};
 use crate::state::Change;
@@ -48,7 +49,7 @@ async fn remove_unneeded(ops: &Arc<Inner>) {
     }
     for layer in unneeded {
         if let Err(error) = ops.image.remove_layer(&layer.dir).await {
-            tracing::warn!(layer = %layer.diff_id, %error, "layer stays on disk until the next start");
+            tracing::warn!(layer = %layer.diff_id, error = chain(&error), "layer stays on disk until the next start");
         }
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
 
+use crate::base::error::chain;
 use crate::base::fs::{FsError, private_dir, remove_tree_if_there, write_atomic};
 use crate::base::id::PodId;
 use crate::domain::network::DnsConfig;
@@ -116,7 +117,7 @@ pub(crate) fn close(config: &Config) {
     if empty && is_mount(&top) {
         // Not being able to is harmless: the next start finds the mount and uses it.
         if let Err(error) = unmount(&top, UnmountFlags::DETACH) {
-            tracing::debug!(%error, "unmount {}", top.display());
+            tracing::debug!(error = chain(&error), "unmount {}", top.display());
         }
     }
 }

@@ -40,7 +40,12 @@ async fn record(ops: &Inner, pulled: Pulled) -> Result<ImageId, Failure> {
     let new_layers: Vec<_> = pulled
         .layers
         .iter()
-        .filter(|layer| ops.images.layer(&layer.diff_id).is_none())
+        // Of a recorded one the files may have been lost: then it was fetched again, to another place.
+        .filter(|layer| {
+            ops.images
+                .layer(&layer.diff_id)
+                .is_none_or(|known| known.dir != layer.dir)
+        })
         .collect();
     let mut changes: Vec<_> = new_layers
         .iter()

@@ -12,6 +12,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio_util::task::TaskTracker;
 
 use crate::base::clock::Timestamp;
+use crate::base::error::chain;
 use crate::base::id::{ContainerId, PodId};
 use crate::domain::container::{Container, ContainerState, Exit};
 use crate::domain::error::{Failure, Kind};
@@ -241,7 +242,9 @@ async fn ask(ops: &Inner, id: &ContainerId) -> Found {
             Ok(Adopted::Running(task, pid, since)) => return Found::Running(task, pid, since),
             Ok(Adopted::Ended(end)) => return Found::Ended(end),
             Ok(Adopted::Lost) => return Found::Lost,
-            Err(error) => tracing::warn!(container = %id, attempt, %error, "the shim could not be asked"),
+            Err(error) => {
+                tracing::warn!(container = %id, attempt, error = chain(&error), "the shim could not be asked")
+            }
         }
     }
     Found::Unclear
@@ -349,13 +352,16 @@ async fn settle_later(ops: &Arc<Inner>, entry: &ContainerEntry) {
 
 async fn clean_up(ops: &Inner, container: &Container) {
     if let Err(error) = ops.runtime.cleanup(&container.id, &container.cgroup).await {
-        tracing::warn!(container = %container.id, %error, "processes or files stay until the container is removed");
+        tracing::warn!(container = %container.id, error = chain(&error), "processes or files stay until the container is removed");
     }
 }
 
-/// Removes what nobody has recorded: bundles, pods' files and pins under our `state`, writable layers and layers under
+/// Removes what nobody has recorded: shims without a bundle, bundles, pods' files and pins under our `state`, writable layers and layers under
 /// our `root`.
 async fn sweep(ops: &Arc<Inner>, bundles: BTreeSet<ContainerId>) -> Result<(), Failure> {
+    if let Err(error) = ops.runtime.end_strays().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "the next start tries again");
+    }
     let orphans = bundles
         .into_iter()
         .filter(|id| ops.table.exact_container(id).is_none() && ops.table.exact_pod(id.as_str()).is_none());
@@ -381,7 +387,7 @@ async fn sweep_bundle(ops: &Arc<Inner>, id: ContainerId) {
     let cgroup = ops.runtime.bundle_cgroup(&id).unwrap_or_default();
     tracing::info!(container = %id, cgroup, "removing what no record knows");
     if let Err(error) = ops.runtime.cleanup(&id, &cgroup).await {
-        tracing::warn!(container = %id, %error, "the next start tries again");
+        tracing::warn!(container = %id, error = chain(&error), "the next start tries again");
     }
 }
 
@@ -394,11 +400,11 @@ async fn sweep_pod(ops: &Arc<Inner>, pod: &PodId) {
         uts: Some(ops.pin_path(pod, "uts")),
     };
     if let Err(error) = stop_pod::unpin(ops, &pins).await {
-        tracing::warn!(%pod, %error, "the next start tries again");
+        tracing::warn!(%pod, error = chain(&error), "the next start tries again");
         return;
     }
     if let Err(error) = pod_files::remove(&ops.config, pod) {
-        tracing::warn!(%pod, %error, "the next start tries again");
+        tracing::warn!(%pod, error = chain(&error), "the next start tries again");
     }
 }
 

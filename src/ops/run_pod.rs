@@ -98,6 +98,9 @@ async fn build(ops: &Arc<Inner>, pod: &mut Pod, undo: &mut Undo) -> Result<Optio
         mounted.map_err(files)?;
     }
     if let Some(netns) = pod.pins.net.clone() {
+        // Before the undo: without a usable configuration nothing is attached, and nothing could be detached either.
+        let usable = ops.network.check();
+        usable.map_err(|error| driver::network("give the pod its network", error))?;
         let (at, detach) = (Arc::clone(ops), stop_pod::detach_of(&ops.config, pod));
         undo.push("network", async move { at.network.detach(&detach).await });
         let attached = stage("network", NETWORK_DEADLINE, attach(ops, pod, netns)).await?;

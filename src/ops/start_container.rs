@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
+use crate::base::error::chain;
 use crate::domain::container::{ContainerState, Exit, ExitReason};
 use crate::domain::error::{Failure, Kind};
 use crate::domain::pod::NamespaceMode;
@@ -62,7 +63,7 @@ pub(crate) async fn start(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
         }
         Err(failure) => {
             if let Err(error) = task.kill().await {
-                tracing::debug!(container = %entry.id, %error, "kill after a failed start");
+                tracing::debug!(container = %entry.id, error = chain(&error), "kill after a failed start");
             }
             publish_failed(ops, &entry, message.unwrap_or_else(|| failure.chain())).await;
             Err(failure)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::base::error::chain;
 use crate::domain::container::ContainerState;
 use crate::domain::error::{Failure, Kind};
 use crate::ops::table::{ContainerEntry, lock};
@@ -111,7 +112,7 @@ async fn drive(
             return Ok(());
         }
         if let Err(error) = task.kill().await {
-            tracing::debug!(container = %entry.id, %error, "kill through the shim");
+            tracing::debug!(container = %entry.id, error = chain(&error), "kill through the shim");
         }
         if tokio::time::timeout(KILL_WAIT, entry.ended()).await.is_ok() {
             return Ok(());
@@ -136,7 +137,7 @@ async fn ask(entry: &ContainerEntry, task: &Task) -> bool {
     match task.signal(entry.container().stop_signal).await {
         Ok(()) => true,
         Err(error) => {
-            tracing::debug!(container = %entry.id, %error, "stop signal not delivered: killing at once");
+            tracing::debug!(container = %entry.id, error = chain(&error), "stop signal not delivered: killing at once");
             false
         }
     }

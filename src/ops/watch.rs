@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::base::clock::Timestamp;
+use crate::base::error::chain;
 use crate::base::id::ContainerId;
 use crate::domain::container::{Exit, ExitReason};
 use crate::domain::pod::PodState;
@@ -92,7 +93,7 @@ async fn container_ended(ops: &Arc<Inner>, entry: &ContainerEntry, end: Option<T
             // First its processes, so that what is said to have ended has.
             let container = entry.container();
             if let Err(error) = ops.runtime.cleanup(&entry.id, &container.cgroup).await {
-                tracing::warn!(container = %entry.id, %error, "clean up after a lost shim");
+                tracing::warn!(container = %entry.id, error = chain(&error), "clean up after a lost shim");
             }
             lost()
         }
@@ -103,7 +104,7 @@ async fn container_ended(ops: &Arc<Inner>, entry: &ContainerEntry, end: Option<T
     };
     if let Some(task) = entry.has_task() {
         if let Err(error) = task.delete().await {
-            tracing::debug!(container = %entry.id, %error, "release the shim; its removal follows with the container's");
+            tracing::debug!(container = %entry.id, error = chain(&error), "release the shim; its removal follows with the container's");
         }
         entry.set_task(None);
     }

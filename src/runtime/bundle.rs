@@ -16,7 +16,7 @@ use crate::base::id::ContainerId;
 /// Directory of all bundles below `state`.
 pub(super) const DIR: &str = "c";
 
-/// The shim's pid and start time, written by the daemon after it has started it.
+/// The shim's pid and start time, written by the daemon once it has said that it is ready.
 const SHIM_PID: &str = "shim.pid";
 
 /// Bytes of content in one log record; what kubelet and its readers expect (CRI contract §7).

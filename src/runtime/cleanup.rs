@@ -48,6 +48,25 @@ impl Runtime {
         bundle::read_shim(&self.bundle(id)).and_then(hold).is_some()
     }
 
+    /// Ends shims of ours that have no bundle any more, and their log writers: without it nobody can talk to them, or
+    /// would ever find them again (yardstick X24). For the start, when no shim is on its way up.
+    ///
+    /// # Errors
+    /// Which processes are shims cannot be read, or one does not end.
+    pub async fn end_strays(&self) -> Result<(), RuntimeError> {
+        let mut outcome = Ok(());
+        for pid in self.cgroups.processes(&self.shims_cgroup())? {
+            let Some(id) = served(pid).filter(|id| !self.bundle(id).exists()) else {
+                continue;
+            };
+            if let Some(process) = examine(pid) {
+                tracing::warn!(container = %id, pid, "ending a shim whose files are gone");
+                outcome = outcome.and(end(&id, process).await);
+            }
+        }
+        outcome
+    }
+
     /// Reads a container's cgroup.
     ///
     /// # Errors
@@ -75,25 +94,14 @@ impl Runtime {
             None => Vec::new(),
         };
         for process in candidates {
-            if let Some(pidfd) = hold(process) {
-                pidfd_send_signal(&pidfd, Signal::KILL).ok();
-                gone(pidfd).await.map_err(|()| RuntimeError::Unkillable {
-                    id: id.clone(),
-                    pid: process.pid,
-                })?;
-            }
+            end(id, process).await?;
         }
         Ok(())
     }
 
     /// Processes of this container's shim among all in the shims' cgroup.
     fn shims_of(&self, id: &ContainerId) -> Result<Vec<ShimProcess>, RuntimeError> {
-        let names_it = |pid: &i32| {
-            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            arguments
-                .split(|byte| *byte == 0)
-                .any(|argument| argument == id.as_str().as_bytes())
-        };
+        let names_it = |pid: &i32| served(*pid).as_ref() == Some(id);
         let all = self.cgroups.processes(&self.shims_cgroup())?;
         Ok(all.into_iter().filter(names_it).filter_map(examine).collect())
     }
@@ -104,6 +112,24 @@ impl Runtime {
 enum Step {
     Kill,
     Remove,
+}
+
+/// Kills a shim and waits for its end; fine when it has ended already.
+async fn end(id: &ContainerId, process: ShimProcess) -> Result<(), RuntimeError> {
+    let Some(pidfd) = hold(process) else { return Ok(()) };
+    pidfd_send_signal(&pidfd, Signal::KILL).ok();
+    gone(pidfd).await.map_err(|()| RuntimeError::Unkillable {
+        id: id.clone(),
+        pid: process.pid,
+    })
+}
+
+/// Which container a shim was started for, by its arguments.
+fn served(pid: i32) -> Option<ContainerId> {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut arguments = arguments.split(|byte| *byte == 0);
+    arguments.find(|argument| *argument == b"--id")?;
+    std::str::from_utf8(arguments.next()?).ok()?.parse().ok()
 }
 
 /// Opens a descriptor on the process if it is still the one that was meant. It is looked at after it was opened: what

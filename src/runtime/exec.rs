@@ -15,6 +15,7 @@ use ttrpc::context::with_timeout;
 use super::connection::{Connection, QUICK};
 use super::streams::{self, Wanted};
 use super::{ExecSpec, ExecStreams, RuntimeError, Task};
+use crate::base::error::chain;
 use crate::domain::exec::ExecOutput;
 
 /// As for a container's start: the program may lie on a slow disk.
@@ -53,7 +54,7 @@ impl Task {
         };
         let socket = streams::dial(&self.bundle).await.map_err(failed)?;
         let work = async {
-            self.start_exec(&killer.exec_id, (process, timeout), wanted).await?;
+            self.start_exec(&killer.exec_id, process, (wanted, timeout)).await?;
             let streams = streams::fetch(&self.id, &socket, &killer.exec_id, wanted).await?;
             drop(socket);
             self.collect(&killer.exec_id, streams, limit).await
@@ -80,14 +81,17 @@ impl Task {
     async fn start_exec(
         &self,
         exec_id: &str,
-        (process, timeout): (Vec<u8>, Option<Duration>),
-        wanted: Wanted,
+        process: Vec<u8>,
+        (wanted, timeout): (Wanted, Option<Duration>),
     ) -> Result<(), RuntimeError> {
         let request = own::ExecRequest {
             exec_id: exec_id.to_owned(),
             process,
             stdin: wanted == Wanted::All,
-            timeout: timeout.map_or(0, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(0)),
+            // At least 1: zero means none.
+            limit_ms: timeout.map_or(0, |timeout| {
+                u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1)
+            }),
             ..Default::default()
         };
         let client = self.connection.shim();
@@ -271,10 +275,7 @@ async fn kill_exec(connection: &Connection, exec_id: String) {
             ..
         }) => {}
         Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot kill a command in a container"
-            );
+            tracing::warn!(error = chain(&error), "cannot kill a command in a container");
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pin, Runtime, RuntimeError};
 use crate::base::cmd::{Program, run};
+use crate::base::error::chain;
 use crate::base::fs::{FsError, remove_file_if_there};
 
 /// It takes about two milliseconds; making a network namespace may wait for the kernel to finish dismantling others.
@@ -52,10 +53,7 @@ impl Runtime {
             for target in targets.into_iter().flatten() {
                 // The verb unmounts what it mounted; this is for one that was killed.
                 if let Err(error) = self.unpin(target).await {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "a failed pin left something behind"
-                    );
+                    tracing::warn!(error = chain(&error), "a failed pin left something behind");
                 }
             }
         }

@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::bundle::{self, ShimProcess};
 use super::connection::Connection;
 use super::{Build, Runtime, RuntimeError, Task};
+use crate::base::error::chain;
 use crate::base::fs::FsError;
 use crate::base::id::ContainerId;
 
@@ -75,7 +76,7 @@ impl Runtime {
     async fn undo(&self, id: &ContainerId, cgroup: &str, cause: RuntimeError) -> RuntimeError {
         self.announcer.forget(id);
         if let Err(error) = self.cleanup(id, cgroup).await {
-            tracing::warn!(container = %id, error = &error as &dyn std::error::Error, "a failed create left something behind");
+            tracing::warn!(container = %id, error = chain(&error), "a failed create left something behind");
         }
         cause
     }
@@ -90,17 +91,18 @@ impl Runtime {
         let mut child = self
             .spawn(id, dir, log)
             .map_err(|source| RuntimeError::Spawn { id: id.clone(), source })?;
-        if let Some(process) = child.id().and_then(|pid| examine(pid.cast_signed())) {
-            bundle::write_shim(dir, process)?;
-        }
         let words = match child.stdout.take() {
             Some(stdout) => tokio::time::timeout(READY, read_words(stdout)).await,
             None => Ok(String::new()),
         };
-        // It lives on its own; this only collects its exit status when it ends while this daemon is its parent.
+        // It lives on its own, and may have left a child to do so; this only collects its exit status when it ends
+        // while this daemon is its parent.
         tokio::spawn(async move { child.wait().await });
+        if let Some(pid) = words.as_deref().ok().and_then(ready) {
+            // Killed before this line, the next daemon finds the shim by its cgroup and arguments.
+            return examine(pid).map_or(Ok(()), |process| bundle::write_shim(dir, process));
+        }
         let text = match words {
-            Ok(words) if words == "ready\n" => return Ok(()),
             Ok(words) if words.is_empty() => last_words(dir),
             Ok(words) => words.trim().trim_start_matches("error: ").to_owned(),
             Err(_) => format!("it was not ready after {} s", READY.as_secs()),
@@ -138,6 +140,11 @@ fn create_request(build: &Build, dir: &Path) -> api::CreateTaskRequest {
         terminal: build.stdio.tty,
         ..Default::default()
     }
+}
+
+/// The shim's own process id in its word that it is ready: not always the one that was started.
+fn ready(words: &str) -> Option<i32> {
+    words.strip_prefix("ready ")?.trim_end().parse().ok()
 }
 
 /// What the shim says first: one line, or nothing when it died.

@@ -13,6 +13,7 @@ use super::connection::QUICK;
 use super::events::Announcer;
 use super::{RuntimeError, Task, TaskEnd, bundle};
 use crate::base::clock::Timestamp;
+use crate::base::error::chain;
 use crate::base::id::ContainerId;
 use crate::domain::container::Signal;
 
@@ -192,7 +193,7 @@ impl Task {
                 Ok(()) if matches!(error, RuntimeError::ShimGone { .. }) => {}
                 Err(RuntimeError::ShimGone { .. }) => return self.shim_died().await,
                 Ok(()) | Err(_) => {
-                    tracing::warn!(container = %self.id, error = &error as &dyn std::error::Error, "cannot wait for the container, trying again");
+                    tracing::warn!(container = %self.id, error = chain(&error), "cannot wait for the container, trying again");
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -225,7 +226,7 @@ impl Task {
         }
         tracing::warn!(container = %self.id, "the container's shim died without a record of an exit");
         if let Err(error) = self.kill_by_path().await {
-            tracing::warn!(container = %self.id, error = &error as &dyn std::error::Error, "cannot end what the shim left");
+            tracing::warn!(container = %self.id, error = chain(&error), "cannot end what the shim left");
         }
         bundle::read_end(&self.id, &self.bundle).ok().flatten()
     }

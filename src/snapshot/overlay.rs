@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use crate::base::error::chain;
 use crate::base::id::ContainerId;
 use crate::domain::mount::FsMount;
 
@@ -32,7 +33,7 @@ pub(super) fn prepare(dir: &Path, layers: &[PathBuf]) -> Result<FsMount, Snapsho
         && let Err(error) = fs::remove_dir_all(dir)
         && error.kind() != io::ErrorKind::NotFound
     {
-        tracing::warn!(error = %error, path = %dir.display(), "cannot undo a writable layer");
+        tracing::warn!(error = chain(&error), path = %dir.display(), "cannot undo a writable layer");
     }
     made
 }
@@ -99,7 +100,7 @@ pub(super) fn rename_away(root: &Path, name: &str) -> Result<Option<PathBuf>, Sn
 pub(super) fn remove_gone(path: &Path) {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(error = %error, path = %path.display(), "cannot remove a writable layer");
+            tracing::warn!(error = chain(&error), path = %path.display(), "cannot remove a writable layer");
         }
         Err(_) | Ok(()) => {}
     }

@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod breaker;
 mod cancelled;
 mod container;
 mod crictl;
@@ -16,6 +17,7 @@ mod daemon;
 mod harness;
 mod lost;
 mod network;
+mod owner;
 mod pod;
 mod promises;
 mod pull;

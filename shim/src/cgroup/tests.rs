@@ -7,11 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Cgroup;
 use super::error::CgroupError;
+use super::exec::ExecCgroup;
 use super::file::{read, write};
 use super::join::Birth;
 use super::layout::Layout;
-use super::{Cgroup, ExecCgroup, Removal};
+use super::remove::Removal;
 use crate::oom::{Baseline, Verdict};
 use crate::plan::resources::{Cpu, Memory, Pids, Resources};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::rootfs::RootfsError;
-use crate::plan::PlanError;
+use crate::plan::error::PlanError;
 use crate::plan::spec::NamespaceKind;
 
 /// Why no process could be made.

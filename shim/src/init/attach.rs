@@ -11,7 +11,7 @@ use rustix::mount::{
 
 use super::InitError;
 use super::rootfs::{Make, Rootfs, is_directory};
-use crate::plan::{Attach, Content, FirstComponent, PROC_SUPER_MAGIC, ReadOnly};
+use crate::plan::mounts::{Attach, Content, FirstComponent, PROC_SUPER_MAGIC, ReadOnly};
 use crate::sys::mount::{Depth, MountAttr, set_attributes};
 
 /// The access-time modes, cleared as one (mount_setattr(2)).

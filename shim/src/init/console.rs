@@ -11,7 +11,7 @@ use super::InitError;
 use super::attach::{clone_tree, move_onto, refuse_linked_base};
 use super::channel::Channel;
 use super::rootfs::{Make, Rootfs};
-use crate::plan::Terminal;
+use crate::plan::process::Terminal;
 use crate::sys::mount::Depth;
 
 /// devpts, linux/magic.h.

@@ -6,7 +6,8 @@ use rustix::thread::{self, CapabilitySet, CapabilitySets as KernelSets};
 
 use super::InitError;
 use super::channel::Channel;
-use crate::plan::{CapabilitySets, ProcessPlan, capability_names};
+use crate::plan::capability::{self, CapabilitySets};
+use crate::plan::process::ProcessPlan;
 
 /// Becomes the plan's user. `keep` stays permitted and in force until [`Final::give_up_rest`].
 ///
@@ -23,7 +24,7 @@ pub(crate) fn change(plan: &ProcessPlan, keep: u64, channel: &Channel) -> Result
     if missing != 0 {
         channel.note(&format!(
             "not held by this runtime, so not given: {}",
-            capability_names(missing).join(" ")
+            capability::names(missing).join(" ")
         ))?;
     }
     drop_bounding(wanted.bounding)?;
@@ -35,7 +36,7 @@ pub(crate) fn change(plan: &ProcessPlan, keep: u64, channel: &Channel) -> Result
     last.set(keep)?;
     thread::clear_ambient_capability_set().map_err(failed)?;
     for number in bits(wanted.ambient & wanted.permitted & wanted.inheritable & held) {
-        let name = capability_names(1 << number).first().copied().unwrap_or("capability");
+        let name = capability::names(1 << number).first().copied().unwrap_or("capability");
         thread::configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true).map_err(
             |source| InitError::Ambient {
                 capability: name,
@@ -86,7 +87,7 @@ fn drop_bounding(wanted: u64) -> Result<(), InitError> {
             // Beyond the last one that this kernel has.
             Err(Errno::INVAL) => break,
             Err(source) => {
-                let name = capability_names(1 << number)
+                let name = capability::names(1 << number)
                     .first()
                     .copied()
                     .unwrap_or("a newer capability");

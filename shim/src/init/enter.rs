@@ -10,7 +10,7 @@ use super::channel::Channel;
 use super::rootfs::Rootfs;
 use super::{InitError, console, process};
 use crate::cgroup::join::{Birth, JoinHandles};
-use crate::plan::ProcessPlan;
+use crate::plan::process::ProcessPlan;
 use crate::seccomp::Filter;
 use crate::sys::clone;
 

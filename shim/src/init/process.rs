@@ -12,7 +12,8 @@ use rustix::process::{DumpableBehavior, Rlimit};
 use super::channel::Channel;
 use super::rootfs::Rootfs;
 use super::{InitError, credentials, passwd};
-use crate::plan::{Home, Privileges, ProcessPlan, SYS_ADMIN};
+use crate::plan::capability::SYS_ADMIN;
+use crate::plan::process::{Home, Privileges, ProcessPlan};
 use crate::seccomp::Filter;
 use crate::sys::{clone, exec, namespace, seccomp, signal};
 
@@ -253,7 +254,7 @@ pub(crate) fn host_proc() -> Result<std::os::fd::OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let proc = rustix::fs::open("/proc", flags, Mode::empty())?;
     let filesystem = rustix::fs::fstatfs(proc.as_fd())?.f_type;
-    (u64::try_from(filesystem) == Ok(crate::plan::PROC_SUPER_MAGIC))
+    (u64::try_from(filesystem) == Ok(crate::plan::mounts::PROC_SUPER_MAGIC))
         .then_some(proc)
         .ok_or(Errno::NOTDIR)
 }

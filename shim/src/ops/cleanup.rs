@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cgroup::Cgroup;
 use crate::cgroup::error::CgroupError;
-use crate::cgroup::{Cgroup, ExecCgroup, Removal};
+use crate::cgroup::exec::ExecCgroup;
+use crate::cgroup::remove::Removal;
 use crate::io::note::{chain, note};
 use crate::ops::error::OpError;
 

@@ -7,7 +7,10 @@ use rustix::fs::{Mode, OFlags, open};
 
 use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
-use crate::child::{self, Created, Fallbacks, RootfsMount, Stdio};
+use crate::child::fallback::Fallbacks;
+use crate::child::launch::Launch;
+use crate::child::rootfs::RootfsMount;
+use crate::child::{self, Created, Stdio};
 use crate::io::note::{chain, note};
 use crate::io::pipes::Pipe;
 use crate::io::writer::OutputEnds;
@@ -73,7 +76,7 @@ async fn build(shim: &Arc<Shim>, rootfs: &[RootfsMount]) -> Result<i32, OpError>
 }
 
 /// Everything up to the fork: no pause, so that nobody else runs between the fork and the registration of its exit.
-fn begin(shim: &Shim, rootfs: &[RootfsMount]) -> Result<(i32, child::Launch), OpError> {
+fn begin(shim: &Shim, rootfs: &[RootfsMount]) -> Result<(i32, Launch), OpError> {
     let spec = read_spec(shim)?;
     let profile = spec.linux.seccomp.as_deref();
     let filter = profile.map(|json| Filter::for_profile(json.get(), shim.options.seccomp_cache.as_deref()));

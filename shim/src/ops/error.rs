@@ -3,9 +3,11 @@
 use rustix::io::Errno;
 
 use crate::cgroup::error::CgroupError;
-use crate::child::{CreateError, LaunchError, UnknownFallback};
+use crate::child::error::CreateError;
+use crate::child::fallback::UnknownFallback;
+use crate::child::launch::LaunchError;
 use crate::io::writer::WriterError;
-use crate::seccomp::ProfileError;
+use crate::seccomp::profile::ProfileError;
 
 /// Why a verb was refused or failed. Each names what the shim was doing; the cause is its source.
 #[derive(Debug, thiserror::Error)]

@@ -16,8 +16,10 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::cgroup::{ExecCgroup, Removal};
-use crate::child::{self, Execed, Launch, Stdio};
+use crate::cgroup::exec::ExecCgroup;
+use crate::cgroup::remove::Removal;
+use crate::child::launch::Launch;
+use crate::child::{self, Execed, Stdio};
 use crate::io::note::{chain, note};
 use crate::io::pipes::Pipe;
 use crate::ops::create::{fallbacks, null};
@@ -29,8 +31,8 @@ use crate::task::Ended;
 
 /// How long streams wait for a client.
 const PARKED: Duration = Duration::from_secs(30);
-/// After an exec's time is up its client kills it; this much later the shim does.
-const GRACE: Duration = Duration::from_secs(5);
+/// How much later than its caller the shim ends an exec that is over its time.
+const LATE: Duration = Duration::from_secs(2);
 /// How many ended execs are remembered.
 const REMEMBERED: usize = 32;
 /// Longest exec id, in bytes; the caller's own ids are 64.
@@ -45,17 +47,14 @@ pub(crate) enum Stdin {
     Null,
 }
 
-/// An exec as it is asked for.
-#[derive(Debug)]
-pub(crate) struct Order {
-    /// Chosen by the client.
-    pub(crate) id: String,
-    /// An OCI process in JSON.
-    pub(crate) process: Vec<u8>,
+/// What an exec's caller wants besides its process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
     /// Its standard input.
     pub(crate) stdin: Stdin,
-    /// How long it may run; `None` is for ever.
-    pub(crate) timeout: Option<Duration>,
+    /// When its caller kills it. If the caller has died by then the shim does it, a moment later: a probe must not go
+    /// on for ever because the daemon was killed.
+    pub(crate) limit: Option<Duration>,
 }
 
 /// All execs of a container.
@@ -185,10 +184,9 @@ impl Execs {
 ///
 /// # Errors
 /// The container does not run, the id is in use, or the process could not be started: then nothing of it is left.
-pub(crate) async fn exec(shim: Arc<Shim>, order: Order) -> Result<i32, OpError> {
-    let (pid, mut launch) = fork(&shim, &order)?;
-    let id = order.id;
-    drop(order.process);
+pub(crate) async fn exec(shim: Arc<Shim>, id: String, process: Vec<u8>, wish: Wish) -> Result<i32, OpError> {
+    let (pid, mut launch) = fork(&shim, &id, &process, wish)?;
+    drop(process);
     let error = match next_station(&mut launch).await {
         Ok(_running) => {
             if let (Some(master), Some(entry)) = (launch.take_console(), shim.execs.table().by_id.get_mut(&id)) {
@@ -206,22 +204,16 @@ pub(crate) async fn exec(shim: Arc<Shim>, order: Order) -> Result<i32, OpError> 
 }
 
 /// The part without a pause: nobody else runs between the fork and the registration of its exit.
-fn fork(shim: &Arc<Shim>, order: &Order) -> Result<(i32, Launch), OpError> {
-    let Order {
-        id,
-        process,
-        stdin,
-        timeout,
-    } = order;
+fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], wish: Wish) -> Result<(i32, Launch), OpError> {
     let container = shim.running("exec")?;
     if id.is_empty() || id.len() > LONGEST_ID {
         return Err(OpError::Invalid("an exec id has 1 to 128 bytes"));
     }
     if shim.execs.table().by_id.contains_key(id) {
-        return Err(OpError::ExecExists(id.clone()));
+        return Err(OpError::ExecExists(id.to_owned()));
     }
     let process: Process = serde_json::from_slice(process).map_err(|source| OpError::Process { source })?;
-    let (stdio, parked) = streams(&process, *stdin)?;
+    let (stdio, parked) = streams(&process, wish.stdin)?;
     let cgroup = match container
         .cgroup
         .exec_child(shim.execs.count.fetch_add(1, Ordering::Relaxed))
@@ -266,15 +258,14 @@ fn fork(shim: &Arc<Shim>, order: &Order) -> Result<(i32, Launch), OpError> {
         fetched: Arc::clone(&fetched),
         exit: Arc::clone(&tell),
     };
-    shim.execs.table().by_id.insert(id.clone(), entry);
+    shim.execs.table().by_id.insert(id.to_owned(), entry);
     let following = Following {
         exit,
         tell,
         fetched,
-        // What overflows a clock is for ever.
-        deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(GRACE))),
+        limit: wish.limit,
     };
-    tokio::spawn(follow(Arc::clone(shim), id.clone(), following));
+    tokio::spawn(follow(Arc::clone(shim), id.to_owned(), following));
     Ok((pid, launch))
 }
 
@@ -367,34 +358,35 @@ pub(crate) async fn kill(shim: Arc<Shim>, id: String) -> Result<(), OpError> {
     }
 }
 
-/// Follows an exec to its end, and ends it when nobody comes for it or its time is up.
+/// Follows an exec to its end, gives up streams that nobody fetches, and ends what is over its time.
 async fn follow(shim: Arc<Shim>, id: String, following: Following) {
     let Following {
         exit,
         tell,
         fetched,
-        deadline: over,
+        limit,
     } = following;
-    let deadline = Instant::now() + PARKED;
+    let begun = Instant::now();
+    let deadline = begun + PARKED;
+    let overdue = limit.and_then(|limit| begun.checked_add(limit + LATE));
+    let mut steps = [(Some(deadline), give_up as fn(&Shim, &str)), (overdue, end_overdue)];
+    steps.sort_unstable_by_key(|(at, _)| at.unwrap_or(deadline));
     let mut exit = pin!(exit);
-    // Whichever is first, and then the other, and then as long as it takes.
-    let mut moments = [Some((deadline, Reason::Unclaimed)), over.map(|at| (at, Reason::TimeUp))];
-    moments.sort_by_key(|moment| moment.map(|(at, _)| at));
     let mut ended = None;
-    for (at, reason) in moments.into_iter().flatten() {
-        if ended.is_none() {
-            ended = timeout_at(at, &mut exit).await.ok();
+    for (at, step) in steps {
+        let Some(at) = at else { continue };
+        ended = timeout_at(at, &mut exit).await.ok();
+        if ended.is_some() {
+            break;
         }
-        if ended.is_none() {
-            give_up(&shim, &id, reason);
-        }
+        step(&shim, &id);
     }
     let ended = match ended {
-        Some(ended) => Some(ended),
-        None => Some(exit.await),
+        Some(ended) => ended,
+        None => exit.await,
     };
     // The reaper lives as long as the shim: if it does not answer, the shim is ending.
-    let Some(Ok(ended)) = ended else { return };
+    let Ok(ended) = ended else { return };
     tell.send_replace(Some(ended));
     shim.execs.ended(&id);
     // A short-lived exec's output is still fetched after its end, but not for ever.
@@ -403,23 +395,21 @@ async fn follow(shim: Arc<Shim>, id: String, following: Following) {
     }
 }
 
-/// Why an exec is ended by the shim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reason {
-    /// Its client did not come for its streams or its end.
-    Unclaimed,
-    /// It ran longer than it was allowed to.
-    TimeUp,
+/// Kills an exec whose client has not come for its streams, or not for its end.
+fn give_up(shim: &Shim, id: &str) {
+    if let Some(entry) = shim.execs.remove_unclaimed(id) {
+        note(format_args!(
+            "exec {id}: nobody came for it in {} s, killed",
+            PARKED.as_secs()
+        ));
+        end(entry);
+    }
 }
 
-/// Kills an exec, if the reason holds still.
-fn give_up(shim: &Shim, id: &str, reason: Reason) {
-    let (entry, why) = match reason {
-        Reason::Unclaimed => (shim.execs.remove_unclaimed(id), "nobody came for it"),
-        Reason::TimeUp => (shim.execs.remove(id), "its time is up"),
-    };
-    if let Some(entry) = entry {
-        note(format_args!("exec {id}: {why}, killed"));
+/// Kills an exec whose caller should have done so.
+fn end_overdue(shim: &Shim, id: &str) {
+    if let Some(entry) = shim.execs.remove(id) {
+        note(format_args!("exec {id}: over its time and its caller is gone, killed"));
         end(entry);
     }
 }
@@ -429,6 +419,5 @@ struct Following {
     exit: oneshot::Receiver<Ended>,
     tell: Arc<watch::Sender<Option<Ended>>>,
     fetched: Arc<Notify>,
-    /// When it is ended whatever its client does.
-    deadline: Option<Instant>,
+    limit: Option<Duration>,
 }

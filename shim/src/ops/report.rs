@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::time::timeout;
 
-use crate::child::{Launch, LaunchError, Progress};
+use crate::child::launch::{Launch, LaunchError, Progress};
 use crate::io::note::note;
 use crate::ops::error::OpError;
 use crate::sys::watch;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::child::{Launch, Progress};
+use crate::child::launch::{Launch, Progress};
 use copepod_proto::bundle::{StartRecord, VERSION};
 
 use crate::io::note::{chain, note};

@@ -1,6 +1,6 @@
 //! Capability names (linux/capability.h) to bit sets.
 
-use super::PlanError;
+use super::error::PlanError;
 use super::spec::Capabilities;
 
 /// The five sets of a process, bit n = capability n.

@@ -1,7 +1,8 @@
 //! From an OCI mount to what is opened on the host, what is made in the container, and with which flags.
 
+use super::error::PlanError;
 use super::spec::Mount;
-use super::{CgroupView, Host, PlanError, Step};
+use super::{CgroupView, Host, Step};
 use crate::sys::mount::Depth;
 
 /// One mount to attach.

@@ -2,8 +2,8 @@
 
 use std::ffi::CString;
 
-use super::PlanError;
 use super::capability::{self, CapabilitySets};
+use super::error::PlanError;
 use super::spec::{ConsoleSize, Process, Rlimit};
 
 /// What to run and as whom.

@@ -1,7 +1,8 @@
 //! Kernel parameters: which may be set for a container, and where they lie below `/proc/sys`.
 
+use super::Step;
+use super::error::PlanError;
 use super::spec::NamespaceKind;
-use super::{PlanError, Step};
 
 /// A kernel parameter, if a namespace of the container confines it.
 pub(super) fn step(key: &str, value: &str, has: impl Fn(NamespaceKind) -> bool) -> Result<Step, PlanError> {

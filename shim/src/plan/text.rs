@@ -2,8 +2,9 @@
 
 use std::fmt::{Display, Formatter, Result};
 
+use super::capability;
 use super::mounts::{AccessTime, Attach, Content, ReadOnly};
-use super::{DeviceKind, Plan, Program, Step, capability_names};
+use super::{DeviceKind, Plan, Program, Step};
 use crate::sys::mount::Depth;
 
 impl Display for Plan {
@@ -45,7 +46,7 @@ impl Display for Plan {
             ("ambient", sets.ambient),
         ];
         for (name, set) in named {
-            writeln!(f, "capabilities {name} {}", capability_names(set).join(" "))?;
+            writeln!(f, "capabilities {name} {}", capability::names(set).join(" "))?;
         }
         writeln!(f, "privileges {:?}, home {:?}", process.privileges, process.home)?;
         match self.program {

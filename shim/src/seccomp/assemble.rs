@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ProfileError;
+use super::profile::ProfileError;
 use super::profile::{Comparison, Condition, Profile, Verdict};
 use super::syscalls::{Abi, X32_BIT};
 use crate::sys::seccomp::Instruction;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::ProfileError;
+use super::profile::ProfileError;
 
 /// One way into the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,18 +1,27 @@
 //! What the process does to itself before it does anything for anybody.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use copepod_proto::bundle::{self, ShimOptions};
 use nix::sys::signal::{SigSet, Signal};
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, set_child_subreaper, set_dumpable_behavior, setsid, umask};
 
-use crate::child::HostError;
+use crate::child::host::HostError;
 use crate::sys::clone::close_all_but;
 
 /// The kernel's OOM killer takes a shim only after everything but kubelet-critical processes (-999 and below).
 const OOM_SCORE_ADJ: &str = "-998";
+
+/// Which of the shims' cgroups the process has still to move into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cgroups {
+    All,
+    /// All but the v2 one.
+    BornInUnified,
+}
 
 /// Why the process could not become a shim.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +69,16 @@ pub(crate) fn isolate() -> Result<(), BirthError> {
 ///
 /// # Errors
 /// The step that failed.
-pub(crate) fn settle(options: &ShimOptions) -> Result<(), BirthError> {
+pub(crate) fn settle(options: &ShimOptions, cgroups: Cgroups) -> Result<(), BirthError> {
     for path in &options.shim_cgroups {
-        join(path)?;
+        let tasks = path.join("tasks");
+        // v1's `tasks` costs a process of one thread no global lock, its `cgroup.procs` does (6.9 ms for eight
+        // hierarchies, measured).
+        if tasks.exists() {
+            join(path, &tasks)?;
+        } else if cgroups == Cgroups::All {
+            join(path, &path.join("cgroup.procs"))?;
+        }
     }
     // Already the leader of a session when the starter made one.
     let _session = setsid();
@@ -75,15 +91,32 @@ pub(crate) fn settle(options: &ShimOptions) -> Result<(), BirthError> {
     block_signals()
 }
 
-/// Moves this process, which has one thread, into a cgroup directory. v1's `tasks` costs no global lock, its
-/// `cgroup.procs` does (6.9 ms for eight hierarchies, measured); v2 has no `tasks`.
-fn join(path: &Path) -> Result<(), BirthError> {
-    let tasks = path.join("tasks");
-    let file = if tasks.exists() {
-        tasks
-    } else {
-        path.join("cgroup.procs")
-    };
+/// The shims' cgroup on the v2 hierarchy, which has no `tasks`, for a child to be born in; `None` when there is none,
+/// or when that way is to be treated as missing.
+pub(crate) fn unified(options: &ShimOptions) -> Option<OwnedFd> {
+    let fallbacks = &options.force_fallbacks;
+    if fallbacks.iter().any(|name| name == bundle::CLONE_INTO_CGROUP) {
+        return None;
+    }
+    let path = options.shim_cgroups.iter().find(|path| !path.join("tasks").exists())?;
+    // What is wrong with it is told by who then moves there.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).ok()
+}
+
+/// Undoes what a clone does to the child's signals; `settle` decides for the shim.
+///
+/// # Errors
+/// What sigprocmask(2) says.
+pub(crate) fn unblock_signals() -> Result<(), BirthError> {
+    let nothing = SigSet::empty();
+    nothing
+        .thread_set_mask()
+        .map_err(|source| BirthError::Signals { source })
+}
+
+/// Moves this process, which has one thread, into the cgroup `path` by its `file`.
+fn join(path: &Path, file: &Path) -> Result<(), BirthError> {
     std::fs::write(file, "0").map_err(|source| BirthError::Cgroup {
         path: path.to_owned(),
         source,

@@ -2,7 +2,7 @@
 
 use containerd_shim_protos::api;
 
-use crate::child::RootfsMount;
+use crate::child::rootfs::RootfsMount;
 use crate::ops::delete::Shutdown;
 use crate::ops::error::OpError;
 use crate::ops::kill::Target;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use copepod_proto::shim as api;
 use ttrpc::r#async::TtrpcContext;
 
-use crate::ops::exec::{Order, Stdin};
+use crate::ops::exec::{Stdin, Wish};
 use crate::ops::{Shim, exec, log};
 use crate::ttrpc::detached;
 use crate::ttrpc::status::refuse;
@@ -23,16 +23,14 @@ impl api::Shim for ShimService {
             exec_id,
             process,
             stdin,
-            timeout,
+            limit_ms,
             special_fields: _,
         } = request;
-        let order = Order {
-            id: exec_id,
-            process,
+        let wish = Wish {
             stdin: if stdin { Stdin::Pipe } else { Stdin::Null },
-            timeout: (timeout != 0).then(|| Duration::from_nanos(timeout)),
+            limit: (limit_ms > 0).then(|| Duration::from_millis(limit_ms)),
         };
-        let verb = exec::exec(Arc::clone(&self.0), order);
+        let verb = exec::exec(Arc::clone(&self.0), exec_id, process, wish);
         let pid = detached(verb).await.map_err(|error| refuse(&error))?;
         Ok(api::ExecResponse {
             pid,

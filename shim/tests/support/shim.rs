@@ -129,7 +129,7 @@ impl Shim {
         process.stdout.take().unwrap().read_to_string(&mut word).unwrap();
         assert_eq!(
             word,
-            "ready\n",
+            format!("ready {}\n", process.id()),
             "shim.log: {:?}",
             std::fs::read_to_string(at("bundle/shim.log"))
         );

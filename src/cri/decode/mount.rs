@@ -3,7 +3,7 @@
 use copepod_proto::cri as wire;
 
 use super::{each, invalid, path, quoted, unsupported};
-use crate::domain::error::{Failure, Kind};
+use crate::domain::error::Failure;
 use crate::domain::mount::{Access, Mount, Propagation};
 
 /// Most mounts of a container.
@@ -75,27 +75,22 @@ fn one(field: &str, message: wire::Mount) -> Result<Mount, Failure> {
             ));
         }
     };
-    if recursive_read_only {
-        return Err(recursive(field, readonly, propagation));
-    }
+    let access = match (recursive_read_only, readonly, propagation) {
+        (false, false, _) => Access::ReadWrite,
+        (false, true, _) => Access::ReadOnly,
+        (true, true, Propagation::Private) => Access::ReadOnlyTree,
+        (true, _, _) => {
+            let problem = "is recursive_read_only but not read-only and private";
+            return Err(invalid(field, problem, "set readonly, and propagation to private"));
+        }
+    };
     Ok(Mount {
         host_path: path::absolute(&format!("{field}.host_path"), host_path)?.into(),
         container_path,
-        access: if readonly { Access::ReadOnly } else { Access::ReadWrite },
+        access,
         selinux_relabel,
         propagation,
     })
-}
-
-/// kubelet knows the prefix, and that it comes with code Unknown (contract §2.3).
-fn recursive(field: &str, readonly: bool, propagation: Propagation) -> Failure {
-    if !readonly || propagation != Propagation::Private {
-        let problem = "is recursive_read_only but not read-only and private";
-        return invalid(field, problem, "set readonly, and propagation to private");
-    }
-    let message =
-        format!("RROUnsupported: {field}: recursive read-only mounts are not supported yet; use readonly alone");
-    Failure::new(Kind::Unknown, message)
 }
 
 fn destination(field: &str, text: String) -> Result<String, Failure> {

@@ -143,7 +143,8 @@ fn mount(mount: &Mount) -> wire::Mount {
     wire::Mount {
         container_path: container_path.clone(),
         host_path: host_path.display().to_string(),
-        readonly: *access == Access::ReadOnly,
+        readonly: *access != Access::ReadWrite,
+        recursive_read_only: *access == Access::ReadOnlyTree,
         selinux_relabel: *selinux_relabel,
         propagation: propagation.into(),
         ..wire::Mount::default()

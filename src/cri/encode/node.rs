@@ -27,7 +27,8 @@ pub(in crate::cri) fn status(conditions: &Conditions) -> wire::StatusResponse {
         runtime_handlers: vec![wire::RuntimeHandler {
             name: String::new(),
             features: Some(wire::RuntimeHandlerFeatures {
-                recursive_read_only_mounts: false,
+                // mount_setattr(2) of Linux 5.12; 5.14 is required.
+                recursive_read_only_mounts: true,
                 user_namespaces: false,
             }),
         }],

@@ -7,7 +7,7 @@ const MAX_CHALLENGES: usize = 16;
 
 /// One way in that a registry offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub(in crate::image) enum Challenge {
     /// User and password with every request.
     Basic,
     /// A token from somewhere else.
@@ -22,7 +22,7 @@ pub(super) enum Challenge {
 }
 
 /// The challenges of one header that we know how to answer; what is malformed or unknown is left out.
-pub(super) fn parse(header: &str) -> Vec<Challenge> {
+pub(in crate::image) fn parse(header: &str) -> Vec<Challenge> {
     if header.len() > MAX_HEADER {
         return Vec::new();
     }

@@ -80,16 +80,13 @@ fn weigh(endpoint: &Endpoint, cgroup: &str) -> Result<Scales, BenchError> {
     })
 }
 
-/// Whether a process is the runtime's: it names the runtime's directories, it is a shim of ours, or it lies in a pod's
-/// cgroup and is not the pod's own program.
+/// Whether a process is the runtime's: it names the runtime's directories (shims do, and are run from there), or it lies
+/// in a pod's cgroup and is not the pod's own program. Another runtime's shims are not counted.
 fn belongs(dir: &Path, directories: &[&str], cgroup: &str) -> bool {
     let text = |file: &str| String::from_utf8_lossy(&std::fs::read(dir.join(file)).unwrap_or_default()).into_owned();
     let command = text("cmdline");
-    let executable = std::fs::read_link(dir.join("exe")).unwrap_or_default();
     let in_pod = text("cgroup").contains(&format!("{cgroup}/"));
-    directories.iter().any(|directory| command.contains(directory))
-        || executable.to_string_lossy().contains("containerd-shim-copepod")
-        || (in_pod && text("comm").trim() != "sleep")
+    directories.iter().any(|directory| command.contains(directory)) || (in_pod && text("comm").trim() != "sleep")
 }
 
 fn number(path: PathBuf, what: &'static str) -> Result<u64, BenchError> {

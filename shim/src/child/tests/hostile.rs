@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::support::{Sandbox, alone_in};
-use crate::child::Host;
+use crate::child::host::Host;
 
 fn alone(name: &str, body: impl FnOnce()) {
     alone_in("child::tests::hostile", name, body);

@@ -17,7 +17,11 @@ use serde_json::{Value, json};
 
 use crate::cgroup::Cgroup;
 use crate::cgroup::layout::Layout;
-use crate::child::{self, Create, Created, Exec, Fallbacks, Host, Launch, LaunchError, Progress, RootfsMount, Stdio};
+use crate::child::fallback::Fallbacks;
+use crate::child::host::Host;
+use crate::child::launch::{Launch, LaunchError, Progress};
+use crate::child::rootfs::RootfsMount;
+use crate::child::{self, Create, Created, Exec, Stdio};
 use crate::plan::resources::Resources;
 use crate::plan::spec::{Process, Spec};
 use crate::seccomp::Filter;

@@ -1,23 +1,45 @@
-//! One daemon per `root`: a lock on a file in it, which also tells who holds it.
+//! One daemon per directory: a lock on a file in it, which also tells who holds it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::StateError;
+/// The lock file in the directory. It is never removed: a removed name could be locked twice.
+pub const FILE: &str = "lock";
 
-/// The lock file beside the database. It is never removed: a removed name could be locked twice.
-const FILE: &str = "lock";
+/// The lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{} is in use by another copepod{}", dir.display(), holder(*pid))]
+    Held {
+        /// The directory.
+        dir: PathBuf,
+        /// Who has it, when the lock file tells.
+        pid: Option<u32>,
+    },
+    /// The lock file cannot be used.
+    #[error("lock {}", path.display())]
+    File {
+        /// The lock file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
 
 /// Takes the lock; it is held as long as the file is open. The kernel drops it with the process, however that ends.
-pub(super) fn hold(dir: &Path) -> Result<File, StateError> {
+///
+/// # Errors
+/// Another process has it, or the file cannot be used.
+pub fn hold(dir: &Path) -> Result<File, LockError> {
     let path = dir.join(FILE);
-    let failed = |source| StateError::Lock {
+    let failed = |source| LockError::File {
         path: path.clone(),
         source,
     };
@@ -32,7 +54,7 @@ pub(super) fn hold(dir: &Path) -> Result<File, StateError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            return Err(StateError::Locked {
+            return Err(LockError::Held {
                 dir: dir.to_owned(),
                 pid: written_pid(&mut file),
             });
@@ -46,7 +68,8 @@ pub(super) fn hold(dir: &Path) -> Result<File, StateError> {
 }
 
 /// The pid for an error's text.
-pub(super) fn holder(pid: Option<u32>) -> String {
+#[must_use]
+pub fn holder(pid: Option<u32>) -> String {
     pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }
 
