@@ -111,8 +111,12 @@ impl Snapshots {
     /// # Errors
     /// Directories cannot be made.
     pub async fn prepare(&self, id: &ContainerId, layers: &[PathBuf]) -> Result<FsMount, SnapshotError> {
-        // A few mkdirs: shorter than handing them to another thread.
-        overlay::prepare(&self.root.join(id.as_str()), layers)
+        // Some mkdirs on the disk that pulls write to: they may wait for its journal.
+        let (dir, layers) = (self.root.join(id.as_str()), layers.to_vec());
+        let at = dir.clone();
+        spawn_blocking(move || overlay::prepare(&at, &layers))
+            .await
+            .map_err(|_| SnapshotError::CutOff { path: dir })?
     }
 
     /// Reads a regular file of at most `limit` bytes from an image's merged view (`layers` lowest first), symlinks

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
@@ -18,7 +19,7 @@ use crate::base::id::PodId;
 use crate::domain::network::DnsConfig;
 use crate::domain::pod::{NamespaceMode, Pod};
 use crate::oci::PodFiles;
-use crate::ops::Config;
+use crate::ops::{Config, Inner};
 
 /// Size of a pod's `/dev/shm`; what Docker chose in 2014 and workloads expect (contract §5.3).
 const SHM_OPTIONS: &str = "mode=1777,size=65536k";
@@ -39,6 +40,9 @@ pub(crate) enum PodFilesError {
         /// Why.
         source: io::Error,
     },
+    /// The daemon is ending, or the work panicked.
+    #[error("the work on the pod's files was cut off")]
+    CutOff,
     /// A value would break out of its line in resolv.conf.
     #[error("dns_config has a value with a control character or a line break: {value:?}")]
     Dns {
@@ -55,6 +59,19 @@ impl PodFilesError {
             source: errno.into(),
         }
     }
+}
+
+/// Does work of this module where its disk may stall: off the async workers.
+///
+/// # Errors
+/// The work's own.
+pub(crate) async fn off_worker<T: Send + 'static>(
+    ops: &Arc<Inner>,
+    work: impl FnOnce(&Config) -> Result<T, PodFilesError> + Send + 'static,
+) -> Result<T, PodFilesError> {
+    let ops = Arc::clone(ops);
+    let done = tokio::task::spawn_blocking(move || work(&ops.config)).await;
+    done.map_err(|_| PodFilesError::CutOff)?
 }
 
 fn top(config: &Config) -> PathBuf {

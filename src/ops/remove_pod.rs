@@ -19,8 +19,9 @@ pub(crate) async fn remove(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> 
         let busy = container.lifecycle.lock().await;
         remove_container::remove_locked(ops, &container, &busy).await?;
     }
-    pod_files::remove(&ops.config, &entry.id)
-        .map_err(|error| Failure::caused(Kind::Unknown, "remove the pod's files", error))?;
+    let of = entry.id.clone();
+    let removed = pod_files::off_worker(ops, move |config| pod_files::remove(config, &of)).await;
+    removed.map_err(|error| Failure::caused(Kind::Unknown, "remove the pod's files", error))?;
     ops.delete_pod(&entry).await?;
     ops.table.remove_pod(&entry.id);
     ops.pod_names.release(&entry.pod().spec.metadata.key());

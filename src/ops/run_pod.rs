@@ -83,13 +83,19 @@ async fn build(ops: &Arc<Inner>, pod: &mut Pod, undo: &mut Undo) -> Result<Optio
     )
     .await?;
     let (at, of) = (Arc::clone(ops), pod.id.clone());
-    undo.push("pod files", async move { pod_files::remove(&at.config, &of) });
-    pod_files::make(&ops.config, pod).map_err(files)?;
+    undo.push("pod files", async move {
+        pod_files::off_worker(&at, move |config| pod_files::remove(config, &of)).await
+    });
+    let of = pod.clone();
+    let made = pod_files::off_worker(ops, move |config| pod_files::make(config, &of)).await;
+    made.map_err(files)?;
     let (at, pins) = (Arc::clone(ops), pod.pins.clone());
     undo.push("namespaces", async move { stop_pod::unpin(&at, &pins).await });
     stage("namespaces", PIN_DEADLINE, pin(ops, pod)).await?;
     if spec.namespaces.ipc != NamespaceMode::Node {
-        pod_files::mount_shm(&ops.config, &pod.id).map_err(files)?;
+        let of = pod.id.clone();
+        let mounted = pod_files::off_worker(ops, move |config| pod_files::mount_shm(config, &of)).await;
+        mounted.map_err(files)?;
     }
     if let Some(netns) = pod.pins.net.clone() {
         // Before the undo: without a usable configuration nothing is attached, and nothing could be detached either.
@@ -101,7 +107,9 @@ async fn build(ops: &Arc<Inner>, pod: &mut Pod, undo: &mut Undo) -> Result<Optio
         pod.attachment = Some(attached);
         pod.network_owed = true;
     }
-    pod_files::write_hosts(&ops.config, pod).map_err(files)?;
+    let of = pod.clone();
+    let written = pod_files::off_worker(ops, move |config| pod_files::write_hosts(config, &of)).await;
+    written.map_err(files)?;
     let init = if pod_init::is_wanted(&pod.spec) {
         let (at, of, spec) = (Arc::clone(ops), pod.id.clone(), pod.spec.clone());
         undo.push("init", async move { pod_init::remove(&at, &of, &spec).await });
@@ -223,7 +231,9 @@ pub(crate) async fn keep_broken(ops: &Inner, mut pod: Pod) {
 fn files(error: pod_files::PodFilesError) -> Failure {
     let kind = match error {
         pod_files::PodFilesError::Dns { .. } => Kind::InvalidArgument,
-        pod_files::PodFilesError::File(_) | pod_files::PodFilesError::Mount { .. } => Kind::Unknown,
+        pod_files::PodFilesError::File(_)
+        | pod_files::PodFilesError::CutOff
+        | pod_files::PodFilesError::Mount { .. } => Kind::Unknown,
     };
     Failure::caused(kind, "make the pod's files", error)
 }

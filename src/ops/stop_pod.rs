@@ -62,7 +62,8 @@ pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<()
             }
         }
     }
-    if let Err(error) = pod_files::unmount_shm(&ops.config, &pod.id) {
+    let of = pod.id.clone();
+    if let Err(error) = pod_files::off_worker(ops, move |config| pod_files::unmount_shm(config, &of)).await {
         failures.push(Failure::caused(Kind::Unknown, "unmount the pod's shm", error));
     }
     if *entry.pod() != *before {

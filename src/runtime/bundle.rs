@@ -69,7 +69,7 @@ impl Runtime {
     }
 
     /// Writes a new bundle. Returns its directory and the cgroup that its spec names.
-    pub(super) fn write_bundle(&self, build: &Build) -> Result<(PathBuf, String), RuntimeError> {
+    pub(super) async fn write_bundle(&self, build: &Build) -> Result<(PathBuf, String), RuntimeError> {
         let Build {
             id,
             spec,
@@ -79,13 +79,6 @@ impl Runtime {
         let named = cgroup_of(spec).map_err(|source| RuntimeError::Spec { id: id.clone(), source })?;
         let cgroup = named.unwrap_or_default();
         let dir = self.bundle(id);
-        match fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(RuntimeError::BundleExists { id: id.clone() });
-            }
-            other => other.map_err(|source| RuntimeError::Files(FsError::io("create", &dir)(source)))?,
-        }
-        write_atomic(&dir.join(CONFIG), spec, 0o600).map_err(RuntimeError::Files)?;
         let options = ShimOptions {
             version: VERSION,
             log: stdio.log.clone().map(|(directory, path)| LogTarget {
@@ -100,9 +93,24 @@ impl Runtime {
             seccomp_cache: Some(self.config.state.join("seccomp")),
             force_fallbacks: self.config.force_fallbacks.clone(),
         };
-        write_options(&dir, &options).map_err(|source| RuntimeError::Record { id: id.clone(), source })?;
+        let (of, at, spec) = (id.clone(), dir.clone(), spec.clone());
+        // `state` is a tmpfs unless the configuration puts it on a disk, which may stall.
+        let written = tokio::task::spawn_blocking(move || write(&of, &at, (&spec, &options))).await;
+        written.map_err(|_| RuntimeError::Panicked { id: id.clone() })??;
         Ok((dir, cgroup))
     }
+}
+
+/// Makes the directory `dir` with the spec and the shim's options in it.
+fn write(id: &ContainerId, dir: &Path, (spec, options): (&[u8], &ShimOptions)) -> Result<(), RuntimeError> {
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(RuntimeError::BundleExists { id: id.clone() });
+        }
+        other => other.map_err(|source| RuntimeError::Files(FsError::io("create", dir)(source)))?,
+    }
+    write_atomic(&dir.join(CONFIG), spec, 0o600).map_err(RuntimeError::Files)?;
+    write_options(dir, options).map_err(|source| RuntimeError::Record { id: id.clone(), source })
 }
 
 /// Removes a bundle; fine when it is gone.

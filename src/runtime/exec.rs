@@ -219,7 +219,8 @@ async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> 
     }
 }
 
-/// Kills an exec that nobody waits for: by name, or when it is dropped.
+/// Kills an exec that nobody waits for: by name, or when it is dropped. Where there is no runtime left to do it, the daemon
+/// is ending, and with it the connection: the shim kills the exec then.
 struct Killer {
     exec_id: String,
     /// `None` when there is nothing to kill any more.

@@ -35,7 +35,7 @@ impl Runtime {
     /// # Errors
     /// What the shim said.
     pub async fn create(&self, build: Build) -> Result<Arc<Task>, RuntimeError> {
-        let (dir, cgroup) = match self.write_bundle(&build) {
+        let (dir, cgroup) = match self.write_bundle(&build).await {
             Ok(written) => written,
             // Somebody else's: nothing to undo.
             Err(error @ RuntimeError::BundleExists { .. }) => return Err(error),

@@ -1,7 +1,8 @@
 //! Processes started in the container besides its first: probes, hooks, people.
 //!
 //! An exec's streams wait here until a client fetches them from the second socket; bytes never pass through the shim.
-//! An exec whose client never comes is killed. Ended execs are remembered for those who ask late, but only the last
+//! An exec whose client never comes, or goes away before its end, is killed, and so is one whose time is up: a daemon
+//! that dies must not leave its probes running. Ended execs are remembered for those who ask late, but only the last
 //! few: the shim's memory does not grow with the number of probes.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -79,6 +80,8 @@ struct Entry {
     cgroup: Option<Arc<ExecCgroup>>,
     /// Our ends of its streams until a client has them.
     parked: Option<Vec<OwnedFd>>,
+    /// Whether a client waits, or has waited, for its end.
+    awaited: bool,
     /// Rung when a client has them, or nobody ever will.
     fetched: Arc<Notify>,
     exit: Arc<watch::Sender<Option<Ended>>>,
@@ -163,9 +166,11 @@ impl Execs {
         }
     }
 
-    fn remove_unfetched(&self, id: &str) -> Option<Entry> {
-        let unfetched = self.table().by_id.get(id).is_some_and(|entry| entry.parked.is_some());
-        if unfetched { self.remove(id) } else { None }
+    /// Takes out an exec whose client has not come for all that is its.
+    fn remove_unclaimed(&self, id: &str) -> Option<Entry> {
+        let unclaimed = |entry: &Entry| entry.parked.is_some() || !entry.awaited;
+        let unclaimed = self.table().by_id.get(id).is_some_and(unclaimed);
+        if unclaimed { self.remove(id) } else { None }
     }
 
     fn remove(&self, id: &str) -> Option<Entry> {
@@ -249,6 +254,7 @@ fn fork(shim: &Arc<Shim>, id: &str, process: &[u8], wish: Wish) -> Result<(i32, 
         pidfd: Arc::new(pidfd),
         cgroup,
         parked: Some(parked),
+        awaited: false,
         fetched: Arc::clone(&fetched),
         exit: Arc::clone(&tell),
     };
@@ -289,6 +295,7 @@ fn end(entry: Entry) {
         pidfd,
         cgroup,
         parked,
+        awaited: _,
         fetched,
         exit: _,
     } = entry;
@@ -302,15 +309,39 @@ fn end(entry: Entry) {
     }
 }
 
-/// Waits for the end of exec `id`'s first process. Answers at once when it has ended and is still remembered.
+/// Waits for the end of exec `id`'s first process. Answers at once when it has ended and is still remembered. Dropped
+/// before that, as it is when its connection ends, it kills the exec and everything it started.
 ///
 /// # Errors
 /// There is no such exec.
 pub(crate) async fn wait(shim: &Shim, id: &str) -> Result<Ended, OpError> {
     let unknown = || OpError::NoExec(id.to_owned());
-    let mut exit = shim.execs.table().by_id.get(id).ok_or_else(unknown)?.exit.subscribe();
+    let mut exit = {
+        let mut table = shim.execs.table();
+        let entry = table.by_id.get_mut(id).ok_or_else(unknown)?;
+        entry.awaited = true;
+        entry.exit.subscribe()
+    };
+    let mut waiting = Waiting { shim, id: Some(id) };
     let ended = exit.wait_for(Option::is_some).await.ok().and_then(|ended| *ended);
+    waiting.id = None;
     ended.ok_or_else(unknown)
+}
+
+/// A client that waits for an exec.
+struct Waiting<'a> {
+    shim: &'a Shim,
+    /// `None` when it has its answer.
+    id: Option<&'a str>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(entry) = self.id.and_then(|id| self.shim.execs.remove(id)) {
+            note(format_args!("an exec's client went away before its end: killed"));
+            end(entry);
+        }
+    }
 }
 
 /// SIGKILLs exec `id` and everything it started, and forgets it.
@@ -364,11 +395,11 @@ async fn follow(shim: Arc<Shim>, id: String, following: Following) {
     }
 }
 
-/// Kills an exec whose streams still lie here.
+/// Kills an exec whose client has not come for its streams, or not for its end.
 fn give_up(shim: &Shim, id: &str) {
-    if let Some(entry) = shim.execs.remove_unfetched(id) {
+    if let Some(entry) = shim.execs.remove_unclaimed(id) {
         note(format_args!(
-            "exec {id}: nobody fetched its streams for {} s, killed",
+            "exec {id}: nobody came for it in {} s, killed",
             PARKED.as_secs()
         ));
         end(entry);
