@@ -13,7 +13,7 @@ set -euo pipefail
 . "$REPO/hack/test/stages.sh"
 cd "$REPO"
 
-STAGES=(deps fmt clippy tidy unit build go-tools images integration fallbacks critest kubelet demo)
+STAGES=(deps fmt clippy tidy build unit go-tools images integration fallbacks critest kubelet demo)
 LOGS=$REPO/target/test-logs
 export COPEPOD_TEST_REGISTRY=${COPEPOD_TEST_REGISTRY:-127.0.0.1:5055}
 export COPEPOD_BIN=$REPO/target/release/copepod

@@ -3,6 +3,7 @@
 //! A verb runs in a task of its own, so that a client that goes away neither stops it half-way nor leaves its traces
 //! (house decision 9). Lists and look-ups come from memory and wait for no lifecycle lock.
 
+pub mod answer;
 mod create_container;
 mod driver;
 mod exec;
@@ -20,6 +21,7 @@ mod remove_container;
 mod remove_image;
 mod remove_pod;
 mod reopen_log;
+pub mod request;
 mod run_pod;
 mod stage;
 mod start_container;
@@ -31,7 +33,6 @@ mod undo;
 mod user;
 mod watch;
 
-use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,22 +42,22 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::base::clock::Timestamp;
 use crate::base::error::chain;
 use crate::base::id::{ContainerId, PodId};
 use crate::base::task::detached;
-use crate::domain::container::{Container, ContainerSpec};
+use crate::domain::container::Container;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::exec::ExecOutput;
 use crate::domain::filter::{ContainerFilter, PodFilter};
-use crate::domain::image::{Credentials, Image, ImageId};
+use crate::domain::image::{Image, ImageId};
 use crate::domain::pod::{Pod, PodSpec};
-use crate::domain::stats::{CgroupStats, Usage};
 use crate::image::Puller;
 use crate::network::Network;
 use crate::oci::Host;
+use crate::ops::answer::{Conditions, Details, FsInfo, PodDetails, Stats};
 use crate::ops::images::Images;
 use crate::ops::names::Names;
+use crate::ops::request::{CreateContainer, ExecSync, PullImage, StatsFilter, StopMode};
 use crate::ops::table::Table;
 use crate::ops::watch::Early;
 use crate::runtime::{Runtime, TaskExit};
@@ -110,122 +111,6 @@ pub struct Drivers {
     pub recorded: Recorded,
     /// Ends of containers, from `runtime`.
     pub exits: mpsc::UnboundedReceiver<TaskExit>,
-}
-
-/// What CreateContainer asks for, and where.
-#[derive(Debug, Clone)]
-pub struct CreateContainer {
-    /// Id or unambiguous prefix of the pod.
-    pub pod: String,
-    /// The container.
-    pub spec: ContainerSpec,
-}
-
-/// How long a container may take to end by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopMode {
-    /// Not at all: SIGKILL.
-    Now,
-    /// This long after its stop signal.
-    After(Duration),
-}
-
-/// A bounded exec.
-#[derive(Debug, Clone)]
-pub struct ExecSync {
-    /// Id or unambiguous prefix of the container.
-    pub container: String,
-    /// argv, not empty.
-    pub args: Vec<String>,
-    /// `None` waits for ever.
-    pub timeout: Option<Duration>,
-}
-
-/// What verbose status of a container shows beyond its record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Details {
-    /// Process id on the host; 0 when it does not run.
-    pub pid: i32,
-    /// Its OCI runtime spec in JSON; gone with `state`.
-    pub spec_json: Option<Vec<u8>>,
-}
-
-/// What verbose status of a pod shows beyond its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PodDetails {
-    /// Process id of the pod's init on the host; 0 when it has none.
-    pub init_pid: i32,
-}
-
-/// Counters of a container.
-#[derive(Debug, Clone)]
-pub struct Stats {
-    /// The container.
-    pub container: Arc<Container>,
-    /// Its cgroup.
-    pub cgroup: CgroupStats,
-    /// Its writable layer.
-    pub layer: Usage,
-}
-
-/// Which containers' counters are wanted; fields AND together.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StatsFilter {
-    /// Id or unambiguous prefix.
-    pub id: Option<String>,
-    /// Id or unambiguous prefix of the pod.
-    pub pod: Option<String>,
-    /// Every label given must be there with exactly this value.
-    pub labels: std::collections::BTreeMap<String, String>,
-}
-
-/// What PullImage asks for.
-#[derive(Clone)]
-pub struct PullImage {
-    /// Reference as the user writes it.
-    pub image: String,
-    /// Credentials of the request.
-    pub auth: Option<Credentials>,
-}
-
-impl fmt::Debug for PullImage {
-    /// Without the credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PullImage")
-            .field("image", &self.image)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Use of a file system by images.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FsInfo {
-    /// A directory on it that exists.
-    pub mountpoint: PathBuf,
-    /// Bytes used by images.
-    pub bytes: u64,
-    /// Inodes used by images.
-    pub inodes: u64,
-    /// When this was true.
-    pub at: Timestamp,
-}
-
-/// Why a condition does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reason {
-    /// CamelCase.
-    pub reason: &'static str,
-    /// For people.
-    pub message: String,
-}
-
-/// The two conditions that kubelet reads (contract §12).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conditions {
-    /// RuntimeReady.
-    pub runtime: Result<(), Reason>,
-    /// NetworkReady.
-    pub network: Result<(), Reason>,
 }
 
 /// How long verbs may take to end after a stop was asked for; each is done within milliseconds unless a plugin, a disk

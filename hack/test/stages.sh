@@ -21,7 +21,8 @@ tests_of() {
 
 stage_tidy() { cargo_test --test tidy; }
 
-# Everything that needs no daemon: the libraries' own tests, and all of the two small crates.
+# Everything that needs no daemon: the libraries' own tests, some with the shim that
+# `build` made, and all of the two small crates.
 stage_unit() {
 	local name others=()
 	for name in $(tests_of copepod-proto copepod-shim); do others+=(--test "$name"); done

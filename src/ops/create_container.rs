@@ -14,11 +14,12 @@ use crate::domain::pod::{NamespaceMode, Pod};
 use crate::domain::security::ResolvedUser;
 use crate::oci;
 use crate::ops::names::Claim;
+use crate::ops::request::CreateContainer;
 use crate::ops::stage::stage;
 use crate::ops::table::{ContainerEntry, PodEntry};
 use crate::ops::undo::Undo;
 use crate::ops::user::{self, Files};
-use crate::ops::{CreateContainer, Inner, driver, host_files, pod_files, pod_init};
+use crate::ops::{Inner, driver, host_files, pod_files, pod_init};
 use crate::runtime::{Build, Stdio};
 use crate::state::Change;
 

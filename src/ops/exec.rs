@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::exec::ExecOutput;
 use crate::oci::exec::{ContainerProcess, ExecIo};
+use crate::ops::request::ExecSync;
 use crate::ops::table::{ContainerEntry, lock};
-use crate::ops::{ExecSync, Inner, driver};
+use crate::ops::{Inner, driver};
 use crate::runtime::ExecSpec;
 
 /// Of both streams together: the client's library takes 16 MiB a message, and the reply has more in it than the output.

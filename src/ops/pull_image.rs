@@ -7,7 +7,8 @@ use crate::base::clock::Timestamp;
 use crate::domain::error::Failure;
 use crate::domain::image::{Image, ImageId};
 use crate::image::{KnownLayers as _, Pulled};
-use crate::ops::{Inner, Ops, PullImage, driver, gc};
+use crate::ops::request::PullImage;
+use crate::ops::{Inner, Ops, driver, gc};
 use crate::state::Change;
 
 /// The runbook. The download lives as long as the caller does (a cancelled pull stops, contract §9.2); what comes after

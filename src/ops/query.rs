@@ -7,7 +7,8 @@ use crate::base::clock::Timestamp;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::image::Image;
 use crate::domain::stats::Usage;
-use crate::ops::{Conditions, Details, FsInfo, Inner, PodDetails, Reason};
+use crate::ops::Inner;
+use crate::ops::answer::{Conditions, Details, FsInfo, PodDetails, Reason};
 
 /// Verbose facts of a pod.
 pub(crate) async fn pod_details(ops: &Inner, pod: &str) -> Result<PodDetails, Failure> {

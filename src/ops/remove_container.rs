@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::sync::MutexGuard;
 
 use crate::domain::error::{Failure, Kind};
+use crate::ops::request::StopMode;
 use crate::ops::stage::stage;
 use crate::ops::stop_pod::CLEANUP_DEADLINE;
 use crate::ops::table::ContainerEntry;
-use crate::ops::{Inner, StopMode, create_container, driver, gc, stop_container};
+use crate::ops::{Inner, create_container, driver, gc, stop_container};
 
 /// One rename; its files go in the background.
 const LAYER_DEADLINE: Duration = Duration::from_secs(30);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use crate::domain::container::{Container, ContainerState};
 use crate::domain::error::{Failure, Kind};
 use crate::domain::filter::{ContainerFilter, StateKind};
+use crate::ops::answer::Stats;
 use crate::ops::query::measured;
-use crate::ops::{Inner, Stats, StatsFilter, driver};
+use crate::ops::request::StatsFilter;
+use crate::ops::{Inner, driver};
 
 /// Of one container.
 pub(crate) async fn container(ops: &Arc<Inner>, text: &str) -> Result<Stats, Failure> {

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use crate::base::error::chain;
 use crate::domain::container::ContainerState;
 use crate::domain::error::{Failure, Kind};
+use crate::ops::request::StopMode;
 use crate::ops::table::{ContainerEntry, lock};
-use crate::ops::{Inner, StopMode, driver, watch as exits};
+use crate::ops::{Inner, driver, watch as exits};
 use crate::runtime::Task;
 
 /// From SIGKILL to the published exit: the kernel needs milliseconds, a process in an uninterruptible sleep may need

@@ -11,9 +11,10 @@ use crate::domain::container::ContainerState;
 use crate::domain::error::{Failure, Kind};
 use crate::domain::pod::{Pins, Pod, PodState};
 use crate::network::Detach;
+use crate::ops::request::StopMode;
 use crate::ops::stage::stage;
 use crate::ops::table::{ContainerEntry, PodEntry};
-use crate::ops::{Config, Inner, StopMode, driver, pod_files, pod_init, stop_container};
+use crate::ops::{Config, Inner, driver, pod_files, pod_init, stop_container};
 use crate::runtime::RuntimeError;
 
 /// Killing a cgroup and its shim is bounded by the drivers below this (seconds, a few steps).
@@ -35,7 +36,8 @@ pub(crate) async fn stop(ops: &Arc<Inner>, text: &str) -> Result<(), Failure> {
 /// The same, for who holds the pod's lock.
 pub(crate) async fn stop_locked(ops: &Arc<Inner>, entry: &PodEntry) -> Result<(), Failure> {
     if is_stopped(ops, &entry.pod()) {
-        return Ok(());
+        // The init is not in the record: a stop that failed on it alone left everything else done.
+        return remove_init(ops, entry, &entry.pod()).await;
     }
     let before = end_ready(ops, entry).await?;
     let pod = Arc::clone(&before);

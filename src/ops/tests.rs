@@ -1,11 +1,12 @@
 //! The verbs against the real drivers and the real shim, without a registry: the image is written into the stores by
-//! hand. Needs root and a shim binary; without them the tests say so in red and do nothing.
+//! hand. Needs root, a shim binary (COPEPOD_SHIM) and busybox; without them the tests fail and say so.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::base::clock::Timestamp;
 use crate::domain::container::{ContainerState, ExitReason};
 use crate::domain::image::{ImageConfig, Layer};
 use crate::domain::pod::{NamespaceMode, PodState};
@@ -22,18 +23,22 @@ struct World {
 }
 
 impl World {
-    /// `None`, loudly, where the tests cannot run.
-    fn new() -> Option<Self> {
-        let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-        let built =
-            ["x86_64-unknown-linux-musl/shim", "debug"].map(|dir| tree.join(dir).join("containerd-shim-copepod-v1"));
-        let shim = std::env::var_os("COPEPOD_TEST_SHIM").map(PathBuf::from);
-        let shim = shim.or_else(|| built.into_iter().find(|path| path.exists()));
+    /// Fails where the tests cannot run: one that passed without having run would lie.
+    fn new() -> Self {
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/debug/containerd-shim-copepod-v1");
+        let shim = std::env::var_os("COPEPOD_SHIM").map_or(built, PathBuf::from);
+        assert!(rustix::process::geteuid().is_root(), "cannot run without root");
+        assert!(
+            shim.exists(),
+            "cannot run without the shim {}: cargo build -p copepod-shim, or set COPEPOD_SHIM",
+            shim.display()
+        );
         let busybox = Path::new("/usr/bin/busybox");
-        let (Some(shim), true, true) = (shim, rustix::process::geteuid().is_root(), busybox.exists()) else {
-            eprintln!("\x1b[31mSKIPPED: needs root, a built shim and /usr/bin/busybox (static)\x1b[0m");
-            return None;
-        };
+        assert!(
+            busybox.exists(),
+            "cannot run without {}: install the package busybox-static",
+            busybox.display()
+        );
         let top = tempfile::Builder::new().prefix("cpo").tempdir_in("/tmp").unwrap();
         let digest = |digit: char| format!("sha256:{}", digit.to_string().repeat(64)).parse().unwrap();
         let layer = Layer {
@@ -64,12 +69,12 @@ impl World {
             index_json: None,
             pulled_at: Timestamp(1),
         };
-        Some(Self {
+        Self {
             top,
             shim,
             image,
             layer,
-        })
+        }
     }
 
     /// Of this world alone.
@@ -252,7 +257,7 @@ fn exit_of(container: &Arc<Container>) -> (i32, ExitReason) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_lives_and_leaves_nothing() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let ops = world.boot("boot1").await;
     let before = world.traces();
     let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Pod)).await.unwrap();
@@ -318,7 +323,7 @@ async fn a_pod_lives_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_outlive_the_daemon_and_their_ends_are_not_lost() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let ops = world.boot("boot1").await;
     let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Container)).await.unwrap();
     let mut ids = Vec::new();
@@ -359,7 +364,7 @@ async fn containers_outlive_the_daemon_and_their_ends_are_not_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_cannot_be_executed_leaves_an_exited_container() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let ops = world.boot("boot1").await;
     let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Container)).await.unwrap();
     let request = sleeper(&pod, NamespaceMode::Container, &["no-such-program"]);
@@ -373,7 +378,7 @@ async fn a_process_that_cannot_be_executed_leaves_an_exited_container() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_run_leaves_nothing_and_no_name() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let ops = world.boot("boot1").await;
     let before = world.traces();
     // There is no CNI configuration, so a pod with its own network cannot be.
@@ -389,7 +394,7 @@ async fn a_failed_run_leaves_nothing_and_no_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_shim_leaves_a_container_that_is_unknown_dead_and_removable() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let ops = world.boot("boot1").await;
     let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Container)).await.unwrap();
     let request = sleeper(&pod, NamespaceMode::Container, &["sleep", "1000"]);
@@ -417,7 +422,7 @@ async fn a_killed_shim_leaves_a_container_that_is_unknown_dead_and_removable() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_a_crash_cut_off_is_rolled_back() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let ops = world.boot("boot1").await;
     let before = world.traces();
     let pod = ops.run_pod(pod_spec(&world, NamespaceMode::Pod)).await.unwrap();
@@ -444,7 +449,7 @@ async fn a_run_that_a_crash_cut_off_is_rolled_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_with_one_name_make_one_pod_and_cancelling_them_changes_nothing() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let ops = world.boot("boot1").await;
     let spec = pod_spec(&world, NamespaceMode::Pod);
     let cancelled = tokio::time::timeout(Duration::from_micros(300), ops.run_pod(spec.clone())).await;

@@ -8,17 +8,27 @@ use tonic::Code;
 use crate::harness::{Daemon, busybox, run};
 use crate::request;
 
-/// How far apart the cancellations are: finer than the shortest step of RunPodSandbox.
+/// How far apart the cancellations of a create are: finer than its shortest step.
 const STEP: Duration = Duration::from_micros(150);
+/// Cancellations of RunPodSandbox, spread over what one takes here and half as much again.
+const MOMENTS: u32 = 120;
 
 #[test]
 fn run_pod_cancelled_at_every_moment_completes_or_leaves_nothing() {
     let daemon = Daemon::start();
     run(async {
-        for moment in 0..120 {
+        let span = span_of_run_pod(&daemon).await;
+        let (mut cut, mut completed) = (0_u32, 0_u32);
+        for moment in 0..MOMENTS {
             let config = request::pod(daemon.top());
             let mut client = daemon.client().await;
-            let early = tokio::time::timeout(STEP * moment, client.run_pod(&config)).await;
+            let after = span * 3 / 2 * moment / MOMENTS;
+            let early = tokio::time::timeout(after, client.run_pod(&config)).await;
+            match &early {
+                Ok(_) => completed += 1,
+                Err(_) => cut += 1,
+            }
+            assert!(moment > 2 || early.is_err(), "a pod runs within {after:?}: cut nothing");
             // The retry joins the first, finds it complete, or makes it anew.
             let id = match client.run_pod(&config).await {
                 Ok(id) => id,
@@ -37,9 +47,28 @@ fn run_pod_cancelled_at_every_moment_completes_or_leaves_nothing() {
             }
             client.remove_pod(&id).await.unwrap();
         }
+        // From the first step to the last: most were cut, and the moments reach to where none is left to cut.
+        assert!(
+            cut >= MOMENTS / 4 && completed >= 1,
+            "{cut} cut, {completed} completed, span {span:?}"
+        );
         daemon.assert_nothing_left();
     });
     daemon.finish();
+}
+
+/// How long RunPodSandbox takes here and now: the longest of some.
+async fn span_of_run_pod(daemon: &Daemon) -> Duration {
+    let mut span = Duration::ZERO;
+    for _ in 0..5 {
+        let mut client = daemon.client().await;
+        let config = request::pod(daemon.top());
+        let begun = std::time::Instant::now();
+        let pod = client.run_pod(&config).await.unwrap();
+        span = span.max(begun.elapsed());
+        client.remove_pod(&pod).await.unwrap();
+    }
+    span
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use copepod_proto::cri;
 
-use crate::harness::{Client, Daemon, busybox, run};
+use crate::harness::{Client, Daemon, busybox, run, wait_until};
 use crate::request;
 
 #[test]
@@ -162,46 +162,162 @@ fn x5_a_stopped_shim_delays_neither_others_nor_its_own_end_for_ever() {
 fn x1_sigkill_at_many_points_under_load() {
     let mut daemon = Daemon::start();
     run(async {
-        daemon.client().await.pull(&busybox()).await;
-        for round in 0..40_u64 {
-            let told = std::sync::Arc::new(std::sync::Mutex::new(BTreeMap::new()));
+        let mut client = daemon.client().await;
+        client.pull(&busybox()).await;
+        let bystander = Bystander::start(&mut client, &daemon).await;
+        let with_bystander = daemon.traces();
+        let span = one_cycle(&daemon).await;
+        let mut hit = BTreeMap::new();
+        for round in 0..ROUNDS {
+            let told = Book::default();
             let mut workers = Vec::new();
-            for _ in 0..3 {
+            for worker in 0..3 {
                 let (client, config) = (daemon.client().await, request::pod(daemon.top()));
-                workers.push(tokio::spawn(churn(client, config, told.clone())));
+                workers.push(tokio::spawn(churn((client, worker), config, told.clone())));
             }
-            let mut pulling = daemon.client().await;
-            workers.push(tokio::spawn(async move {
-                loop {
-                    let image = Some(cri::ImageSpec {
-                        image: crate::harness::image("copepod/web:1"),
-                        ..Default::default()
-                    });
-                    let request = cri::PullImageRequest {
-                        image: image.clone(),
-                        ..Default::default()
-                    };
-                    pulling.image.pull_image(request).await?;
-                    pulling.image.remove_image(cri::RemoveImageRequest { image }).await?;
-                }
-            }));
-            tokio::time::sleep(Duration::from_micros(1_000 + round * 1_700)).await;
+            workers.push(tokio::spawn(pull_and_remove((daemon.client().await, 3), told.clone())));
+            tokio::time::sleep(span * round / (ROUNDS - 4)).await;
+            // What is under way now is what the kill hits, give or take the microseconds between the two.
+            let under_way = told.lock().unwrap().under_way.clone();
             daemon.kill();
+            for verb in under_way.into_values() {
+                *hit.entry(verb).or_insert(0_u32) += 1;
+            }
             for worker in workers {
                 let ended: Result<(), tonic::Status> = worker.await.unwrap();
                 assert!(ended.is_err());
             }
             daemon.spawn();
             let mut client = daemon.client().await;
-            let told = told.lock().unwrap().clone();
+            let told = told.lock().unwrap().told.clone();
             check(&mut client, &told).await;
+            bystander.check(&mut client).await;
             if round % 8 == 7 {
-                daemon.crictl(&["rmp", "--all", "--force"]);
-                daemon.assert_nothing_left();
+                bystander.remove_others(&mut client).await;
+                wait_until("what the workers made to be gone", || {
+                    daemon.traces().since(&with_bystander).is_empty()
+                });
             }
         }
+        for verb in ["run", "create", "start", "stop", "remove", "pull"] {
+            assert!(hit.contains_key(verb), "no kill fell into {verb}: {hit:?}");
+        }
+        bystander.finish(&mut daemon.client().await).await;
     });
     daemon.finish();
+}
+
+/// Kills of the sweep.
+const ROUNDS: u32 = 40;
+
+/// How long a pod's whole life takes here and now, under the load of the sweep: its kills are spread over that.
+async fn one_cycle(daemon: &Daemon) -> Duration {
+    let told = Book::default();
+    let mut workers = Vec::new();
+    for worker in 0..3 {
+        let (client, config) = (daemon.client().await, request::pod(daemon.top()));
+        workers.push(tokio::spawn(churn((client, worker), config, told.clone())));
+    }
+    let begun = std::time::Instant::now();
+    let gone = || told.lock().unwrap().told.values().any(|what| *what == Told::Gone);
+    // A container is gone some verbs before its pod: add those.
+    while !gone() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let span = begun.elapsed() * 5 / 4;
+    for worker in &workers {
+        worker.abort();
+    }
+    for worker in workers {
+        assert!(worker.await.is_err());
+    }
+    span
+}
+
+async fn pull_and_remove((mut client, worker): (Client, usize), told: Book) -> Result<(), tonic::Status> {
+    let doing = |verb| {
+        told.lock().unwrap().under_way.insert(worker, verb);
+    };
+    loop {
+        let image = Some(cri::ImageSpec {
+            image: crate::harness::image("copepod/web:1"),
+            ..Default::default()
+        });
+        let request = cri::PullImageRequest {
+            image: image.clone(),
+            ..Default::default()
+        };
+        doing("pull");
+        client.image.pull_image(request).await?;
+        doing("remove image");
+        client.image.remove_image(cri::RemoveImageRequest { image }).await?;
+    }
+}
+
+/// A container that has nothing to do with any of it: it runs on, with one process, and its log has no gap.
+struct Bystander {
+    pod: String,
+    container: String,
+    pid: i64,
+    log: String,
+}
+
+impl Bystander {
+    async fn start(client: &mut Client, daemon: &Daemon) -> Self {
+        let script = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.02; done";
+        let (pod, container) = client
+            .running(&request::pod(daemon.top()), request::container("bystander", script))
+            .await;
+        let log = client.status(&container).await.unwrap().log_path;
+        let pid = pid_of(client, &container).await;
+        Self {
+            pod,
+            container,
+            pid,
+            log,
+        }
+    }
+
+    async fn check(&self, client: &mut Client) {
+        let status = client.status(&self.container).await.unwrap();
+        assert_eq!(status.state(), cri::ContainerState::ContainerRunning);
+        assert_eq!(pid_of(client, &self.container).await, self.pid);
+    }
+
+    async fn remove_others(&self, client: &mut Client) {
+        let listed = client.runtime.list_pod_sandbox(cri::ListPodSandboxRequest::default());
+        for pod in listed.await.unwrap().into_inner().items {
+            if pod.id != self.pod {
+                client.remove_pod(&pod.id).await.unwrap();
+            }
+        }
+    }
+
+    async fn finish(&self, client: &mut Client) {
+        client.stop(&self.container, 0).await.unwrap();
+        let log = fs::read_to_string(&self.log).unwrap();
+        let number = |line: &str| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap();
+        assert!(
+            log.lines().map(number).eq(0..log.lines().count()),
+            "the bystander's log has a gap"
+        );
+    }
+}
+
+async fn pid_of(client: &mut Client, container: &str) -> i64 {
+    let request = cri::ContainerStatusRequest {
+        container_id: container.to_owned(),
+        verbose: true,
+    };
+    let info = client
+        .runtime
+        .container_status(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .info;
+    let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
+    info["pid"].as_i64().unwrap()
 }
 
 /// What a client was told of an object.
@@ -212,30 +328,54 @@ enum Told {
     Gone,
 }
 
-type Book = std::sync::Arc<std::sync::Mutex<BTreeMap<String, Told>>>;
+/// What clients were told, and what each worker waits for.
+#[derive(Debug, Default)]
+struct Notes {
+    told: BTreeMap<String, Told>,
+    under_way: BTreeMap<usize, &'static str>,
+}
+
+type Book = std::sync::Arc<std::sync::Mutex<Notes>>;
 
 /// Runs pods from beginning to end and notes every answer, until the daemon dies.
-async fn churn(mut client: Client, mut config: cri::PodSandboxConfig, told: Book) -> Result<(), tonic::Status> {
+async fn churn(
+    (mut client, worker): (Client, usize),
+    mut config: cri::PodSandboxConfig,
+    told: Book,
+) -> Result<(), tonic::Status> {
     let note = |id: &str, what| {
-        told.lock().unwrap().insert(id.to_owned(), what);
+        told.lock().unwrap().told.insert(id.to_owned(), what);
+    };
+    let unsettled = |id: &str| {
+        told.lock().unwrap().told.remove(id);
+    };
+    let doing = |verb| {
+        told.lock().unwrap().under_way.insert(worker, verb);
     };
     loop {
         config.metadata.as_mut().unwrap().attempt += 1;
+        doing("run");
         let pod = client.run_pod(&config).await?;
         note(&pod, Told::Exists);
+        doing("create");
         let container = client
             .create(&pod, &config, request::container("c", "exec sleep 1000"))
             .await?;
         note(&container, Told::Exists);
+        doing("start");
         client.start(&container).await?;
         note(&container, Told::Started);
+        doing("stop");
         client.stop(&container, 0).await?;
         // From the call on, the object may be gone or not; only the answer settles it.
-        told.lock().unwrap().remove(&container);
+        unsettled(&container);
+        doing("remove");
         client.remove(&container).await?;
         note(&container, Told::Gone);
+        doing("stop pod");
         client.stop_pod(&pod).await?;
-        told.lock().unwrap().remove(&pod);
+        unsettled(&pod);
+        doing("remove pod");
         client.remove_pod(&pod).await?;
         note(&pod, Told::Gone);
     }

@@ -19,6 +19,7 @@ mod lost;
 mod network;
 mod owner;
 mod pod;
+mod promises;
 mod pull;
 mod request;
 mod security;

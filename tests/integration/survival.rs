@@ -127,8 +127,9 @@ fn cve_2019_14891_a_pods_oom_kills_no_shim() {
 /// A service manager that stops a service ends everything in its cgroup.
 #[test]
 fn killing_everything_in_the_daemons_own_cgroup_ends_no_container() {
+    // Dropped after the daemon, which lives in it.
+    let service = Cgroup::make(&format!("copepod-test-service-{}", std::process::id()));
     let mut daemon = Daemon::start();
-    let service = Cgroup::make(&format!("copepod-test-service-{}", daemon.pid()));
     service.enter(daemon.pid());
     run(async {
         let mut client = daemon.client().await;

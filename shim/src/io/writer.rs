@@ -298,6 +298,10 @@ fn fork_writer(output: &Output, target: Option<&LogTarget>) -> Result<(Arc<Spawn
 fn strip(birthright: &Birthright) -> Result<(), Errno> {
     // A name for ps and for operators; failing to set it matters to nobody.
     let _named = rustix::thread::set_name(c"copepod-log");
+    // Stopped (by an operator, a debugger) it could not see its shim end and would stay for ever: the shim's death
+    // lets it go on. The two share a session without a parent in it, so the kernel's own rule for stopped orphans,
+    // which is for terminals' jobs, does not apply.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::CONT))?;
     let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdout(&null)?;
     let mut keep = vec![birthright.link.as_fd()];

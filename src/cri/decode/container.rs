@@ -8,7 +8,7 @@ use super::{device, id, image, invalid, mount, path, required, resources, securi
 use crate::cri::signal;
 use crate::domain::container::{ContainerMetadata, ContainerSpec};
 use crate::domain::error::Failure;
-use crate::ops::CreateContainer;
+use crate::ops::request::CreateContainer;
 
 /// What CreateContainer asks for.
 ///

@@ -6,7 +6,7 @@ use copepod_proto::cri as wire;
 
 use super::{id, invalid, text};
 use crate::domain::error::Failure;
-use crate::ops::{ExecSync, StopMode};
+use crate::ops::request::{ExecSync, StopMode};
 
 /// ExecSync; a timeout of 0 is none.
 ///

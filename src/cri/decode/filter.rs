@@ -6,7 +6,7 @@ use super::{id, invalid, text};
 use crate::domain::error::Failure;
 use crate::domain::filter::{ContainerFilter, PodFilter, StateKind};
 use crate::domain::pod::PodState;
-use crate::ops::StatsFilter;
+use crate::ops::request::StatsFilter;
 
 /// Of pods.
 ///

@@ -7,7 +7,7 @@ use super::{invalid, pod, quoted, required, text};
 use crate::domain::container::ImageRequest;
 use crate::domain::error::Failure;
 use crate::domain::image::Credentials;
-use crate::ops::PullImage;
+use crate::ops::request::PullImage;
 
 /// Name, tag and digest together, generously.
 const MAX: usize = 1024;

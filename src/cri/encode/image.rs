@@ -3,7 +3,7 @@
 use copepod_proto::cri as wire;
 
 use crate::domain::image::Image;
-use crate::ops::FsInfo;
+use crate::ops::answer::FsInfo;
 
 /// An image, the same under each of its names.
 pub(in crate::cri) fn image(image: &Image) -> wire::Image {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use crate::domain::container::Container;
 use crate::domain::image::Image;
 use crate::domain::pod::Pod;
-use crate::ops::{CgroupDriver, Details, FsInfo, PodDetails};
+use crate::ops::CgroupDriver;
+use crate::ops::answer::{Details, FsInfo, PodDetails};
 
 type Info = BTreeMap<String, String>;
 

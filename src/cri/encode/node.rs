@@ -2,7 +2,8 @@
 
 use copepod_proto::cri as wire;
 
-use crate::ops::{CgroupDriver, Conditions, Reason};
+use crate::ops::CgroupDriver;
+use crate::ops::answer::{Conditions, Reason};
 
 /// The version of the interface that kubelet takes, and the name that becomes part of every container id in the API:
 /// neither may ever change.

@@ -3,7 +3,7 @@
 use copepod_proto::cri as wire;
 
 use super::container;
-use crate::ops::{FsInfo, Stats};
+use crate::ops::answer::{FsInfo, Stats};
 
 /// A container's counters; `store` is where writable layers are.
 pub(in crate::cri) fn container_stats(stats: &Stats, store: Option<&FsInfo>) -> wire::ContainerStats {

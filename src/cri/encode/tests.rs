@@ -17,7 +17,8 @@ use crate::domain::resources::Resources;
 use crate::domain::security::{
     CapabilityChanges, GroupsPolicy, Identity, PodSecurity, Privilege, Profile, RequestedUser, ResolvedUser, Security,
 };
-use crate::ops::{CgroupDriver, Conditions, Details, FsInfo, PodDetails, Reason, Stats};
+use crate::ops::CgroupDriver;
+use crate::ops::answer::{Conditions, Details, FsInfo, PodDetails, Reason, Stats};
 
 /// Compares with `tests/golden/cri/NAME.txt`; UPDATE_GOLDEN=1 writes it anew, to be reviewed as a diff.
 fn golden(name: &str, message: &impl Debug) {

@@ -12,9 +12,10 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{CgroupError, remove_dir_if_there};
 
-/// How long killed processes may take to be gone. Only a process in uninterruptible sleep (a dead disk or NFS server)
-/// takes longer than some milliseconds.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// How long killed processes may take to be gone. It is milliseconds on a quiet machine, and was more than 2 s with 20
+/// runnable tasks a core: a dying process must still be scheduled, and PID 1 of a namespace waits for all others in it.
+/// As long as a container's stop waits. What takes longer is in uninterruptible sleep (a dead disk or NFS server).
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a cgroup may stay busy after its last process is gone: the kernel finishes exits in the background.
 pub(super) const REMOVAL: Duration = Duration::from_secs(5);

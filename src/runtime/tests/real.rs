@@ -9,8 +9,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
 
-/// The shim beside the test's own binary (target/debug/deps/..), if everything is there.
-fn shim() -> Option<PathBuf> {
+/// The shim of COPEPOD_SHIM, or the one beside the test's own binary (target/debug/deps/..). A test that cannot run fails:
+/// one that passed without having run would lie.
+fn shim() -> PathBuf {
     let built = std::env::current_exe()
         .unwrap()
         .ancestors()
@@ -18,14 +19,17 @@ fn shim() -> Option<PathBuf> {
         .unwrap()
         .join("containerd-shim-copepod-v1");
     let shim = std::env::var_os("COPEPOD_SHIM").map_or(built, PathBuf::from);
-    let possible = rustix::process::geteuid().is_root() && Path::new("/bin/busybox").exists() && shim.exists();
-    if !possible {
-        eprintln!(
-            "\x1b[31mNOT RUN: needs root, /bin/busybox and {} (cargo build -p copepod-shim)\x1b[0m",
-            shim.display()
-        );
-    }
-    possible.then_some(shim)
+    assert!(rustix::process::geteuid().is_root(), "cannot run without root");
+    assert!(
+        Path::new("/bin/busybox").exists(),
+        "cannot run without /bin/busybox: install the package busybox-static"
+    );
+    assert!(
+        shim.exists(),
+        "cannot run without the shim {}: cargo build -p copepod-shim, or set COPEPOD_SHIM",
+        shim.display()
+    );
+    shim
 }
 
 struct Host {
@@ -36,8 +40,8 @@ struct Host {
 }
 
 impl Host {
-    async fn new(name: &str) -> Option<Self> {
-        let shim = shim()?;
+    async fn new(name: &str) -> Self {
+        let shim = shim();
         let top = tempfile::tempdir_in("/tmp").unwrap();
         let bin = top.path().join("lower/bin");
         for dir in ["lower/bin", "lower/proc", "lower/dev", "upper", "work", "log"] {
@@ -54,12 +58,12 @@ impl Host {
             force_fallbacks: Vec::new(),
         };
         let (runtime, exits) = Runtime::open(config.clone()).await.unwrap();
-        Some(Self {
+        Self {
             top,
             config,
             runtime,
             exits,
-        })
+        }
     }
 
     /// As after a restart of the daemon: nothing is known but what lies on disk.
@@ -191,9 +195,7 @@ fn command(args: &[&str]) -> ExecSpec {
 
 #[tokio::test]
 async fn a_container_lives_from_create_to_cleanup() {
-    let Some(mut host) = Host::new("life").await else {
-        return;
-    };
+    let mut host = Host::new("life").await;
     let id = ContainerId::generate();
     let begun = Instant::now();
     let task = host
@@ -223,7 +225,7 @@ async fn a_container_lives_from_create_to_cleanup() {
 
 #[tokio::test]
 async fn execs_run_inside_and_leave_nothing() {
-    let Some(host) = Host::new("exec").await else { return };
+    let host = Host::new("exec").await;
     let (id, task) = host.run("sleep 1000").await;
     let script = "echo out; echo err >&2; cat /proc/1/comm; exit 5";
     let output = task
@@ -267,9 +269,7 @@ async fn execs_run_inside_and_leave_nothing() {
 
 #[tokio::test]
 async fn what_runs_and_what_ended_is_found_again_after_a_restart() {
-    let Some(mut host) = Host::new("adopt").await else {
-        return;
-    };
+    let mut host = Host::new("adopt").await;
     let (running, _task) = host.run("sleep 1000").await;
     let (short, _task) = host.run("exit 9").await;
     let created = ContainerId::generate();
@@ -304,9 +304,7 @@ async fn what_runs_and_what_ended_is_found_again_after_a_restart() {
 
 #[tokio::test]
 async fn a_killed_shim_loses_its_container_and_a_hung_one_does_not_stop_the_cleanup() {
-    let Some(mut host) = Host::new("dead").await else {
-        return;
-    };
+    let mut host = Host::new("dead").await;
     let (id, _task) = host.run("sleep 1000").await;
     let shim = read_shim(&host.runtime.bundle(&id)).unwrap();
     let pid = rustix::process::Pid::from_raw(shim.pid).unwrap();
@@ -342,9 +340,7 @@ async fn a_killed_shim_loses_its_container_and_a_hung_one_does_not_stop_the_clea
 
 #[tokio::test]
 async fn what_cannot_be_built_or_started_leaves_nothing() {
-    let Some(mut host) = Host::new("fail").await else {
-        return;
-    };
+    let mut host = Host::new("fail").await;
     let id = ContainerId::generate();
     let mut build = host.build(&id, &["/bin/true"]);
     build.rootfs.options = vec!["lowerdir=/nonexistent".into()];
@@ -362,7 +358,7 @@ async fn what_cannot_be_built_or_started_leaves_nothing() {
 
 #[tokio::test]
 async fn namespaces_are_pinned_and_unpinned() {
-    let Some(host) = Host::new("pin").await else { return };
+    let host = Host::new("pin").await;
     let dir = host.top.path().join("s/ns");
     let pin = Pin {
         net: Some(dir.join("net")),

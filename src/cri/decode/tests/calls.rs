@@ -116,7 +116,7 @@ fn credentials_never_show_in_refusals() {
 
 #[test]
 fn times_of_exec_and_stop() {
-    use crate::ops::StopMode;
+    use crate::ops::request::StopMode;
     use std::time::Duration;
     let sync = |cmd: &[&str], timeout| {
         let cmd = cmd.iter().map(|word| (*word).to_owned()).collect();
