@@ -414,12 +414,12 @@ impl Ops {
         Ok(query::image_fs_info(&self.inner))
     }
 
-    /// RuntimeReady and NetworkReady, from memory.
+    /// RuntimeReady and NetworkReady, from memory while all is well.
     ///
     /// # Errors
     /// None today.
     pub async fn conditions(&self) -> Result<Conditions, Failure> {
-        Ok(query::conditions(&self.inner))
+        Ok(query::conditions(&self.inner).await)
     }
 
     /// Who makes cgroups.

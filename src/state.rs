@@ -13,12 +13,14 @@ mod record;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io, thread};
 
+use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::base::error::chain;
 use crate::base::fs::{FsError, private_dir};
 use crate::base::id::{ContainerId, PodId};
 use crate::base::lock::{self, LockError};
@@ -167,6 +169,17 @@ pub enum StateError {
         /// Why not; shared by everybody in the group.
         source: Arc<redb::Error>,
     },
+    /// The disk is full.
+    #[error(
+        "the file system of {} (`root`) is full: remove images that no container uses (crictl rmi --prune), or other files on it",
+        root.display()
+    )]
+    Full {
+        /// Where the database is.
+        root: PathBuf,
+        /// The library's error; shared by everybody in the group.
+        source: Arc<redb::Error>,
+    },
     /// The disk failed to keep what it had accepted. What it holds now is unknown until it is read anew from the disk
     /// itself, and the kernel's cache would hide that.
     #[error("the disk failed to keep an earlier change, nothing more is recorded: check the disk and restart copepod")]
@@ -180,7 +193,23 @@ pub enum StateError {
 #[derive(Debug, Clone)]
 pub struct State {
     requests: mpsc::UnboundedSender<db::Request>,
+    /// Why the last commit failed; `None` after one that did not.
+    unwell: Arc<Mutex<Option<Unwell>>>,
+    root: PathBuf,
 }
+
+/// Why nothing can be recorded at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwell {
+    /// CamelCase, for Status.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// Bytes that must be free before a disk that was full counts as usable again: room for the records of thousands of
+/// pods, so that the state does not change with every one of them.
+const ROOM: u64 = 16 * 1024 * 1024;
 
 impl State {
     /// Opens (or makes) the database file `path` and takes the lock on its directory (the file `lock` in it), which it
@@ -190,6 +219,7 @@ impl State {
     /// Another daemon holds it (says which pid), it is of a newer version, or damaged.
     pub async fn open(path: &Path) -> Result<(Self, Recorded), StateError> {
         let path = path.to_owned();
+        let root = path.parent().unwrap_or(Path::new("/")).to_owned();
         let unreadable = StateError::Unreadable { path: path.clone() };
         let (requests, inbox) = mpsc::unbounded_channel();
         let (opened, outcome) = oneshot::channel();
@@ -212,7 +242,12 @@ impl State {
             })
             .map_err(StateError::Thread)?;
         let recorded = outcome.await.map_err(|_| unreadable)??;
-        Ok((Self { requests }, recorded))
+        let state = Self {
+            requests,
+            unwell: Arc::default(),
+            root,
+        };
+        Ok((state, recorded))
     }
 
     /// Durable when it returns. Commits that wait together are one transaction.
@@ -221,11 +256,36 @@ impl State {
     /// Nothing of it was recorded; or, after [`StateError::Untrusted`], it is not known whether it was.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<(), StateError> {
         let writes = changes.iter().map(record::encode).collect::<Result<Vec<_>, _>>()?;
+        let outcome = self.send(writes).await;
+        *self.unwell.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().map(unwell);
+        outcome
+    }
+
+    async fn send(&self, writes: Vec<record::Write>) -> Result<(), StateError> {
         let (reply, outcome) = oneshot::channel();
         self.requests
             .send(db::Request::Commit { writes, reply })
             .map_err(|_| StateError::Closed)?;
         outcome.await.map_err(|_| StateError::Closed)?
+    }
+
+    /// Whether changes can be recorded: from memory while they can, and by trying again once one could not.
+    ///
+    /// # Errors
+    /// Why not, for Status.
+    pub async fn health(&self) -> Result<(), Unwell> {
+        if self.requests.is_closed() {
+            return Err(unwell(&StateError::Closed));
+        }
+        let Some(last) = self.unwell.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+            return Ok(());
+        };
+        let room = statvfs(&self.root).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        if last.reason == FULL && room < ROOM {
+            return Err(last);
+        }
+        // Nobody asks for a change while Status says that none is taken, so an empty one is tried.
+        self.commit(Vec::new()).await.map_err(|error| unwell(&error))
     }
 
     /// Closes the database and gives up the lock; what was sent before is recorded first. Clones get
@@ -236,6 +296,31 @@ impl State {
             // An error means that the thread has ended already, which is what is wanted.
             drop(done.await);
         }
+    }
+}
+
+const FULL: &str = "DiskFull";
+
+fn unwell(error: &StateError) -> Unwell {
+    let reason = match error {
+        StateError::Full { .. } => FULL,
+        StateError::Untrusted => "DiskFailed",
+        StateError::Closed => "ShuttingDown",
+        StateError::Directory(_)
+        | StateError::Locked { .. }
+        | StateError::Lock(_)
+        | StateError::File { .. }
+        | StateError::Newer { .. }
+        | StateError::Damaged { .. }
+        | StateError::Unreadable { .. }
+        | StateError::Read { .. }
+        | StateError::Thread(_)
+        | StateError::Encode { .. }
+        | StateError::Commit { .. } => "RecordsFailed",
+    };
+    Unwell {
+        reason,
+        message: chain(error),
     }
 }
 

@@ -10,7 +10,24 @@ use crate::state::StateError;
 
 /// The store failed.
 pub(crate) fn state(doing: &str, error: StateError) -> Failure {
-    Failure::caused(Kind::Internal, doing, error)
+    let kind = match &error {
+        StateError::Full { .. } => Kind::ResourceExhausted,
+        StateError::Closed => Kind::Unavailable,
+        StateError::Encode { .. } => Kind::Internal,
+        // A disk's fault is none of ours (contract §2.2).
+        StateError::Directory(_)
+        | StateError::Locked { .. }
+        | StateError::Lock(_)
+        | StateError::File { .. }
+        | StateError::Newer { .. }
+        | StateError::Damaged { .. }
+        | StateError::Unreadable { .. }
+        | StateError::Read { .. }
+        | StateError::Thread(_)
+        | StateError::Commit { .. }
+        | StateError::Untrusted => Kind::Unknown,
+    };
+    Failure::caused(kind, doing, error)
 }
 
 /// A shim or a cgroup failed.
@@ -59,7 +76,7 @@ pub(crate) fn oci(doing: impl Into<String>, error: OciError) -> Failure {
 
 /// The layer store failed.
 pub(crate) fn layers(doing: impl Into<String>, error: PullError) -> Failure {
-    Failure::caused(Kind::Internal, doing, error)
+    Failure::caused(Kind::Unknown, doing, error)
 }
 
 /// A pull failed. A registry that cannot be reached is told with the word that kubelet looks for, which works with

@@ -49,9 +49,12 @@ pub(crate) fn image_fs_info(ops: &Inner) -> Vec<FsInfo> {
 }
 
 /// RuntimeReady and NetworkReady.
-pub(crate) fn conditions(ops: &Inner) -> Conditions {
+pub(crate) async fn conditions(ops: &Inner) -> Conditions {
     Conditions {
-        runtime: Ok(()),
+        runtime: ops.state.health().await.map_err(|unwell| Reason {
+            reason: unwell.reason,
+            message: unwell.message,
+        }),
         network: ops.network.ready().map_err(|not_ready| Reason {
             reason: not_ready.reason,
             message: not_ready.message,

@@ -46,9 +46,10 @@ impl Runtime {
         for below in [bundle::DIR, "ns", "bin", "seccomp"] {
             private_dir(&config.state.join(below), 0o700).map_err(RuntimeError::Files)?;
         }
+        let cgroups = Arc::new(Cgroups::detect()?);
         make_private_mount(&config.state.join("ns"))?;
         let shim = seal(&config.shim, &config.state.join("bin"))?;
-        let cgroups = Arc::new(Cgroups::detect()?);
+        retire(&config.state.join("bin"), &shim);
         let shim_cgroups = cgroups.make(&shims_cgroup(&config.instance))?;
         let (announcer, exits) = Announcer::new();
         let runtime = Self {
@@ -175,6 +176,38 @@ fn seal(shim: &Path, bin: &Path) -> Result<PathBuf, RuntimeError> {
     Ok(copy)
 }
 
+/// Removes the copies of earlier versions that nothing runs from any more. What cannot be removed now is tried again
+/// at the next start; nobody needs it.
+fn retire(bin: &Path, current: &Path) {
+    let dirs = fs::read_dir(bin)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let old: Vec<_> = dirs.filter(|dir| Some(dir.as_path()) != current.parent()).collect();
+    if old.is_empty() {
+        return;
+    }
+    // A shim has its own copy open, and so has a process that it has not turned into a container's yet.
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let running: Vec<_> = processes
+        .filter_map(|entry| fs::read_link(entry.path().join("exe")).ok())
+        .collect();
+    for dir in old {
+        if running.iter().any(|exe| exe.parent() == Some(dir.as_path())) {
+            continue;
+        }
+        let unmounted = unmount(&dir, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
+        let removed = match unmounted {
+            Ok(()) | Err(Errno::INVAL) => fs::remove_dir_all(&dir),
+            Err(errno) => Err(errno.into()),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(%error, "the shim's copy {} stays until the next start", dir.display());
+        }
+    }
+}
+
 fn is_read_only(file: &Path) -> bool {
     statvfs(file).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
@@ -198,5 +231,33 @@ fn mount_error<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(Errno) ->
         doing,
         path: path.to_owned(),
         source: io::Error::from(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_of_earlier_versions_go_once_nothing_runs_from_them() {
+        let top = tempfile::tempdir().unwrap();
+        let bin = top.path().canonicalize().unwrap();
+        let copy = |name: &str| {
+            let dir = bin.join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::copy("/bin/sleep", dir.join(BINARY)).unwrap();
+            dir
+        };
+        let (current, used, unused) = (copy("current"), copy("used"), copy("unused"));
+        let mut running = std::process::Command::new(used.join(BINARY))
+            .arg("100")
+            .spawn()
+            .unwrap();
+        retire(&bin, &current.join(BINARY));
+        assert!(current.exists() && used.exists() && !unused.exists());
+        running.kill().unwrap();
+        running.wait().unwrap();
+        retire(&bin, &current.join(BINARY));
+        assert!(current.exists() && !used.exists());
     }
 }

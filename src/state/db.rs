@@ -75,7 +75,10 @@ impl Store {
         let database = match self.database.take() {
             Some(database) => database,
             // The failure was before the sync (a full disk, mostly): what the file holds is the last commit.
-            None => open_file(&self.path, &self.sync_failed)?,
+            None => match open_file(&self.path, &self.sync_failed) {
+                Err(StateError::Read { source, .. }) if is_full(&source) => return Err(self.full(*source)),
+                opened => opened?,
+            },
         };
         match write(&database, group) {
             Ok(()) => {
@@ -87,6 +90,9 @@ impl Store {
                 if self.sync_failed.is_set() {
                     return Err(StateError::Untrusted);
                 }
+                if is_full(&error) {
+                    return Err(self.full(error));
+                }
                 Err(StateError::Commit {
                     changes: group.iter().map(Vec::len).sum(),
                     source: Arc::new(error),
@@ -94,6 +100,22 @@ impl Store {
             }
         }
     }
+}
+
+impl Store {
+    fn full(&self, error: redb::Error) -> StateError {
+        StateError::Full {
+            root: self.path.parent().unwrap_or(Path::new("/")).to_owned(),
+            source: Arc::new(error),
+        }
+    }
+}
+
+/// No space, or none left of a quota.
+fn is_full(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(io) if matches!(
+        io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+    ))
 }
 
 /// Serves requests until nobody can ask any more, or until told to end: then it returns whom to tell that it has, once
@@ -140,6 +162,12 @@ fn answer(replies: Vec<oneshot::Sender<Result<(), StateError>>>, outcome: Result
             for reply in replies {
                 let source = Arc::clone(&source);
                 drop(reply.send(Err(StateError::Commit { changes, source })));
+            }
+        }
+        Err(StateError::Full { root, source }) => {
+            for reply in replies {
+                let (root, source) = (root.clone(), Arc::clone(&source));
+                drop(reply.send(Err(StateError::Full { root, source })));
             }
         }
         Err(first) => {

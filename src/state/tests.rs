@@ -155,3 +155,43 @@ async fn commits_that_wait_together_share_a_transaction() {
     assert!(many.elapsed() < alone * 4 + Duration::from_millis(50));
     state.close().await;
 }
+
+/// A tmpfs of 4 MiB that goes away with the value.
+struct SmallDisk(tempfile::TempDir);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        rustix::mount::unmount(self.0.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_forgotten_when_there_is_room_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("small", dir.path(), "tmpfs", flags, c"size=4m").unwrap();
+    let disk = SmallDisk(dir);
+    let root = disk.0.path().join("root");
+    let (state, _) = State::open(&root.join(FILE)).await.unwrap();
+    state.health().await.unwrap();
+    let mut error = None;
+    for number in 0..40 {
+        let mut big = image('c');
+        big.manifest_json = vec![b' '; 200_000];
+        big.id = format!("sha256:{number:064x}").parse().unwrap();
+        if let Err(failed) = state.commit(vec![Change::PutImage(Box::new(big))]).await {
+            error = Some(failed.to_string());
+            break;
+        }
+    }
+    let error = error.unwrap();
+    assert!(
+        error.contains(root.to_str().unwrap()) && error.contains("rmi"),
+        "{error}"
+    );
+    assert_eq!(state.health().await.unwrap_err().reason, "DiskFull");
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount_remount(disk.0.path(), flags, c"size=64m").unwrap();
+    state.health().await.unwrap();
+    state.close().await;
+}

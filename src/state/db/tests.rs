@@ -91,7 +91,7 @@ fn a_full_disk_refuses_a_group_and_nothing_else() {
     let full = Full::open(&path);
     store.database = Some(open_backend(full).unwrap());
     let error = store.commit(&[vec![put('3'), big]]).unwrap_err();
-    assert!(matches!(error, StateError::Commit { changes: 2, .. }), "{error}");
+    assert!(matches!(error, StateError::Full { .. }), "{error}");
     store.commit(&[vec![put('4')]]).unwrap();
     drop(store);
     let (_, recorded) = Store::open(&path).unwrap();
