@@ -1,6 +1,7 @@
 //! Puts the house together: opens each room with its part of the configuration, hands the drivers to `ops`, serves
 //! until told to stop. The only room that knows all others.
 
+pub mod allocator;
 pub mod host;
 pub mod owner;
 pub mod shutdown;

@@ -32,6 +32,10 @@ fn main() -> ExitCode {
 type Outcome = Result<(), Box<dyn StdError>>;
 
 fn serve(path: &Path) -> Outcome {
+    // First, while there is nothing to lose: the same process begins again.
+    if let Err(error) = app::allocator::settle() {
+        eprintln!("copepod: the allocator keeps its defaults: {error}");
+    }
     let config = config::load(path)?;
     app::run(config)?;
     Ok(())
