@@ -266,8 +266,13 @@ fn a_stop_signals_waits_and_kills() {
         let mut client = daemon.client().await;
         client.pull(&busybox()).await;
         let config = request::pod(daemon.top());
-        let polite = request::container("polite", "trap 'exit 5' TERM; while :; do sleep 0.1; done");
+        let polite = request::container(
+            "polite",
+            "trap 'exit 5' TERM; touch /ready; while :; do sleep 0.1; done",
+        );
         let (pod, polite) = client.running(&config, polite).await;
+        // Before its trap is set a first process does not even see the signal.
+        client.output(&polite, "until [ -e /ready ]; do sleep 0.02; done").await;
         client.stop(&polite, 10).await.unwrap();
         assert_eq!(client.status(&polite).await.unwrap().exit_code, 5);
         let stubborn = request::container("stubborn", "trap '' TERM; while :; do sleep 0.1; done");
